@@ -1,0 +1,1 @@
+"""Matrix expressions: nodes, shapes, the functions that make them, their grammar in and out."""

@@ -1,0 +1,42 @@
+"""Symbolic matrix dimensions: positive integer SymPy expressions such as m, 3, m + n, m*n."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import sympy as sp
+
+from mbp.errors import ShapeError
+
+Dim = sp.Expr
+ONE: Dim = sp.Integer(1)
+
+
+@lru_cache(maxsize=None)
+def dim(value: str | int | sp.Expr) -> Dim:
+    """The dimension named or counted by `value`.
+
+    Raises ShapeError for anything but a positive integer or a name.
+    """
+    if isinstance(value, str):
+        if value.isdigit():
+            value = int(value)
+        elif value.isidentifier():
+            return sp.Symbol(value, integer=True, positive=True)
+        else:
+            raise ShapeError(f"{value!r} is not a dimension: use a name or a positive integer")
+    if isinstance(value, int):
+        if value <= 0:
+            raise ShapeError(f"dimension {value} is not positive")
+        return sp.Integer(value)
+    return sp.expand(value)
+
+
+def dim_names(*dims: Dim) -> list[str]:
+    """The names that occur in `dims`, sorted."""
+    return sorted({symbol.name for d in dims for symbol in d.free_symbols})
+
+
+def shape_text(rows: Dim, cols: Dim) -> str:
+    """A shape as an error message shows it: `m×d`."""
+    return f"{rows}×{cols}"

@@ -1,0 +1,1 @@
+"""What is known of a matrix: properties, what they imply, how they are inferred and projected."""
