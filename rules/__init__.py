@@ -1,0 +1,1 @@
+"""The mathematics as data: identities, variations, invariants, rewrites and decompositions."""

@@ -1,0 +1,1 @@
+"""The shape of an emitted file, one folder for each target."""
