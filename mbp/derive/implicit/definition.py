@@ -1,0 +1,107 @@
+"""What a decomposition is: inputs, outputs with invariants, defining equations, assumptions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mbp.errors import MbpError, RuleError
+from mbp.expr import build
+from mbp.expr.dims import ONE, Dim, dim, shape_text
+from mbp.expr.nodes import Expr, Var
+from mbp.expr.parser import parse
+from mbp.invariants.vocabulary import VOCABULARY
+
+_RANK_CONSTANT = re.compile(r"rank\(\s*(\w+)\s*\)\s+constant")
+_RANK_EQUAL = re.compile(r"rank\(\s*(\w+)\s*\)\s*==\s*rank\(\s*(\w+)\s*\)")
+_COMPARISON = re.compile(r"(\w+)\s*(>=|<=)\s*(\w+)")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """An implicitly defined map; `assumes` holds dimension and rank predicates only."""
+
+    name: str
+    inputs: tuple[Var, ...]
+    outputs: tuple[Var, ...]
+    equations: tuple[tuple[Expr, Expr], ...]
+    assumes: tuple[str, ...] = ()
+    constant_rank: frozenset[str] = field(default=frozenset(), compare=False)
+    equal_rank: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    at_least: frozenset[tuple[Dim, Dim]] = field(default=frozenset(), compare=False)
+
+    def refusal(self, reason: str) -> RuleError:
+        """The error that refuses this definition, by name."""
+        return RuleError(f"decomposition {self.name!r}: {reason}")
+
+
+def declared(name: str, text: str) -> Var:
+    """The variable declared by a text such as "m n lower_triangular".
+
+    Raises MbpError for an unknown property or a malformed dimension.
+    """
+    words = text.split()
+    if words[:1] == ["scalar"]:
+        words = ["1", "1", *words[1:]]
+    count = next((k for k, word in enumerate(words) if word in VOCABULARY), len(words))
+    for word in words[count:]:
+        if word not in VOCABULARY:
+            raise MbpError(f"{name} = {text!r}: unknown property {word!r}")
+    if not 1 <= count <= 2:
+        raise MbpError(f"{name} = {text!r}: give one or two dimensions, then properties")
+    dims = [dim(int(word) if word.isdigit() else word) for word in words[:count]]
+    return build.var(name, dims[0], dims[1] if count == 2 else ONE, tuple(words[count:]))
+
+
+def definition(name: str, table: Mapping[str, Any]) -> Definition:
+    """The decomposition `name` written as in `rules/decompositions.toml`.
+
+    Raises RuleError, naming the entry, for missing keys, unknown names, shapes that disagree,
+    predicates that are not understood and outputs that no equation mentions.
+    """
+    try:
+        inputs = tuple(declared(key, text) for key, text in table["input"].items())
+        outputs = tuple(declared(key, text) for key, text in table["output"].items())
+        names = {x.name: x for x in (*inputs, *outputs)}
+        equations = tuple(_equation(text, names) for text in table["defines"])
+    except KeyError as error:
+        raise RuleError(f"decomposition {name!r}: the key {error} is missing") from None
+    except MbpError as error:
+        raise RuleError(f"decomposition {name!r}: {error}") from None
+    found = Definition(name, inputs, outputs, equations)
+    constant, equal, order = set(), [], set()
+    for predicate in table.get("assumes", ()):
+        if match := _RANK_CONSTANT.fullmatch(predicate.strip()):
+            constant.add(match[1])
+        elif match := _RANK_EQUAL.fullmatch(predicate.strip()):
+            equal.append((match[1], match[2]))
+        elif match := _COMPARISON.fullmatch(predicate.strip()):
+            pair = (dim(match[1]), dim(match[3]))
+            order.add(pair if match[2] == ">=" else pair[::-1])
+        else:
+            raise found.refusal(
+                f"the assumption {predicate!r} is not understood; known are 'm >= n', "
+                "'rank(A) constant' and 'rank(P) == rank(A)'"
+            )
+    for letter in [*constant, *(x for pair in equal for x in pair)]:
+        if letter not in names:
+            raise found.refusal(f"an assumption names {letter!r}, which is not declared")
+    return Definition(
+        name, inputs, outputs, equations, tuple(table.get("assumes", ())),
+        frozenset(constant), tuple(equal), frozenset(order),
+    )
+
+
+def _equation(text: str, names: Mapping[str, Expr]) -> tuple[Expr, Expr]:
+    sides = text.replace("==", "=").split("=")
+    if len(sides) != 2:
+        raise MbpError(f"{text!r} is not an equation 'left = right'")
+    left, right = (parse(side, names) for side in sides)
+    if left.shape != right.shape:
+        raise MbpError(
+            f"the equation {text!r} sets a {shape_text(*left.shape)} matrix equal to "
+            f"a {shape_text(*right.shape)} one"
+        )
+    return left, right

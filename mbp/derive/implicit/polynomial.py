@@ -1,0 +1,213 @@
+"""Matrix equations as noncommutative polynomials: {word: coefficient}, letters are matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import NamedTuple
+
+import sympy as sp
+
+from mbp.errors import MbpError
+from mbp.expr import build
+from mbp.expr.dims import ONE
+from mbp.expr.nodes import (
+    Expr,
+    Eye,
+    Number,
+    Part,
+    Product,
+    Scale,
+    Stack,
+    Sum,
+    Transpose,
+    Var,
+    Variation,
+    Zeros,
+    variables,
+)
+from mbp.invariants.vocabulary import VOCABULARY
+
+
+class Factor(NamedTuple):
+    """One letter of a word: a matrix or its variation, perhaps transposed."""
+
+    letter: Expr
+    transposed: bool = False
+    varied: bool = False
+
+    @property
+    def T(self) -> Factor:
+        """The transposed letter; a symmetric one is its own."""
+        return self if symmetric(self.letter) else self._replace(transposed=not self.transposed)
+
+    @property
+    def expr(self) -> Expr:
+        """The letter as an expression."""
+        X = Variation(self.letter) if self.varied else self.letter
+        return build.transpose(X) if self.transposed else X
+
+
+Word = tuple[Factor, ...]
+Polynomial = dict[Word, sp.Expr]
+
+_SCALARS: dict[sp.Symbol, Expr] = {}
+
+
+def properties(letter: Expr) -> frozenset[str]:
+    """The properties of a letter, with all that they imply."""
+    if isinstance(letter, Var):
+        return VOCABULARY.closure(letter.properties)
+    if _is_tall_unit(letter):
+        return frozenset({"orthonormal_columns", "full_column_rank", "constant"})
+    from mbp.invariants import has
+
+    return frozenset(name for name in VOCABULARY.names if has(letter, name))
+
+
+def symmetric(letter: Expr) -> bool:
+    """Whether the letter is known to be symmetric."""
+    return letter.is_square and "symmetric" in VOCABULARY.closure(properties(letter))
+
+
+def _is_tall_unit(A: Expr) -> bool:
+    return isinstance(A, Stack) and all(isinstance(block, Eye | Zeros) for block in A.args)
+
+
+def polynomial(e: Expr, unknown: frozenset[Expr]) -> Polynomial:
+    """`e` as a polynomial; what holds no unknown and is no product of letters is one letter.
+
+    Raises MbpError when `e` is not a polynomial in the unknowns.
+    """
+    if unknown.isdisjoint(variables(e)) and not _splits(e):
+        return {} if isinstance(e, Zeros) else {(Factor(e),): sp.Integer(1)}
+    match e:
+        case Eye():
+            return {(): sp.Integer(1)}
+        case Number():
+            return {(): e.value} if e.value != 0 else {}
+        case Var():
+            return {(Factor(e),): sp.Integer(1)}
+        case Sum():
+            return add(*(polynomial(term, unknown) for term in e.args))
+        case Scale(args=(c, X)):
+            return _scaled(c, X, unknown)
+        case Product():
+            return multiply(*(polynomial(factor, unknown) for factor in e.args))
+        case Transpose(args=(X,)):
+            return transpose(polynomial(X, unknown))
+        case Part(args=(X,), data=(("sym" | "skew") as kind,)):
+            inside = polynomial(X, unknown)
+            sign = sp.Integer(1 if kind == "sym" else -1)
+            return scaled(sp.Rational(1, 2), add(inside, scaled(sign, transpose(inside))))
+        case Stack(args=(X, *rest), data=(axis,)) if all(isinstance(B, Zeros) for B in rest):
+            # (X; 0) is the tall unit (I; 0) times X.
+            n = X.rows if axis == 0 else X.cols
+            pad = sp.expand((e.rows if axis == 0 else e.cols) - n)
+            unit = build.vstack(build.eye(n), build.zeros(pad, n))
+            factor = {(Factor(unit),): sp.Integer(1)}
+            inside = polynomial(X, unknown)
+            return multiply(factor, inside) if axis == 0 else multiply(inside, transpose(factor))
+    raise MbpError(
+        f"{e} is not a polynomial in the outputs: equations are sums and products of inputs, "
+        "outputs and their transposes"
+    )
+
+
+def _splits(e: Expr) -> bool:
+    # Known products stay words, so that their factors can share frames with the rest.
+    match e:
+        case Eye() | Number() | Var() | Zeros():
+            return not isinstance(e, Zeros)
+        case Product() | Transpose() | Stack():
+            return all(_splits(arg) or isinstance(arg, Zeros) for arg in e.args)
+        case Scale(args=(c, X)):
+            return isinstance(c, Number | Var) and _splits(X)
+    return False
+
+
+def _scaled(c: Expr, X: Expr, unknown: frozenset[Expr]) -> Polynomial:
+    if isinstance(c, Number):
+        return scaled(c.value, polynomial(X, unknown))
+    if not unknown.isdisjoint(variables(c)):
+        if X.cols == ONE:
+            return multiply(polynomial(X, unknown), polynomial(c, unknown))
+        if X.rows == ONE:
+            return multiply(polynomial(c, unknown), polynomial(X, unknown))
+        raise MbpError(f"the output {c} multiplies the matrix {X} as a scalar")
+    return scaled(scalar_symbol(c), polynomial(X, unknown))
+
+
+@cache
+def scalar_symbol(c: Expr) -> sp.Symbol:
+    """The commuting symbol that stands for the known scalar `c` in a coefficient."""
+    symbol = sp.Dummy(str(c), real=True)
+    _SCALARS[symbol] = c
+    return symbol
+
+
+def scalar_expr(value: sp.Expr) -> Expr:
+    """A coefficient as a scalar expression."""
+    names = {s: sp.Symbol(f"x{k}") for k, s in enumerate(sorted(value.free_symbols, key=str))}
+    arguments = {new.name: _SCALARS[old] for old, new in names.items()}
+    return build.map_scalar(value.xreplace(names), **arguments)
+
+
+def add(*terms: Polynomial) -> Polynomial:
+    """The sum, words with coefficient 0 dropped."""
+    total: Polynomial = {}
+    for term in terms:
+        for word, c in term.items():
+            total[word] = total.get(word, sp.Integer(0)) + c
+    return {word: c for word, c in total.items() if sp.expand(c) != 0}
+
+
+def scaled(c: sp.Expr, p: Polynomial) -> Polynomial:
+    """c times p."""
+    return {word: c * value for word, value in p.items()}
+
+
+def multiply(*factors: Polynomial) -> Polynomial:
+    """The product, in order."""
+    product: Polynomial = {(): sp.Integer(1)}
+    for factor in factors:
+        product = add(*({u + v: a * b} for u, a in product.items() for v, b in factor.items()))
+    return product
+
+
+def transpose(p: Polynomial) -> Polynomial:
+    """The transpose, symmetric letters unmarked."""
+    return add(*({tuple(f.T for f in reversed(word)): c} for word, c in p.items()))
+
+
+def variation(p: Polynomial, moves: Callable[[Expr], bool]) -> Polynomial:
+    """The product rule; letters for which `moves` is false are constant."""
+    terms: list[Polynomial] = []
+    for word, c in p.items():
+        for k, factor in enumerate(word):
+            if moves(factor.letter):
+                terms.append({word[:k] + (factor._replace(varied=True),) + word[k + 1 :]: c})
+        for symbol in c.free_symbols:
+            if moves(_SCALARS[symbol]):
+                change = scalar_symbol(Variation(_SCALARS[symbol]))
+                terms.append({word: sp.diff(c, symbol) * change})
+    return add(*terms)
+
+
+def letters(polynomials: Iterable[Polynomial]) -> list[Expr]:
+    """The letters in order of first occurrence."""
+    return list(dict.fromkeys(f.letter for p in polynomials for word in p for f in word))
+
+
+def varied_factor(word: Word) -> int | None:
+    """The position of the varied letter, if the word has one."""
+    return next((k for k, factor in enumerate(word) if factor.varied), None)
+
+
+def matrix(p: Polynomial, rows: sp.Expr, cols: sp.Expr) -> Expr:
+    """The polynomial as an expression of shape rows×cols."""
+    terms = []
+    for word, c in p.items():
+        product = build.matmul(*(f.expr for f in word)) if word else build.eye(rows)
+        terms.append(build.scale(scalar_expr(c), product))
+    return build.add(*terms) if terms else build.zeros(rows, cols)

@@ -1,0 +1,98 @@
+"""Reads declarations such as "m d symmetric" into variables."""
+
+from __future__ import annotations
+
+import keyword
+from dataclasses import dataclass
+
+from mbp.errors import PropertyError, ShapeError
+from mbp.expr import build
+from mbp.expr.dims import ONE, Dim, dim, shape_text
+from mbp.expr.nodes import Expr, Var
+from mbp.expr.parser import FUNCTION_NAMES
+from mbp.invariants.vocabulary import VOCABULARY
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A shape and the declared properties."""
+
+    rows: Dim
+    cols: Dim
+    properties: tuple[str, ...]
+
+
+def read_declaration(name: str, text: str) -> Declaration:
+    """The shape and properties written in `text`; `name` is for the messages.
+
+    Raises ShapeError or PropertyError naming the variable and the faulty word.
+    """
+    words = text.split()
+    if not words:
+        raise ShapeError(f"{name}: an empty declaration; write dimensions first, such as 'm d' or 'scalar'")
+    properties = [word for word in words if word in VOCABULARY]
+    dims = words[: len(words) - len(properties)]
+    for word in words[len(dims) :]:
+        if word not in VOCABULARY:
+            raise PropertyError(f"{name}: dimensions come before properties, but {word!r} does not")
+    if not dims:
+        raise ShapeError(f"{name}: no dimensions in {text!r}; write them first, or 'scalar'")
+    if dims == ["scalar"]:
+        rows = cols = ONE
+    elif len(dims) > 2:
+        raise PropertyError(
+            f"{name}: {dims[2]!r} is neither a property nor one of two dimensions; "
+            f"properties are {', '.join(VOCABULARY.names)}"
+        )
+    else:
+        for word in dims:
+            if word == "scalar":
+                raise ShapeError(f"{name}: 'scalar' stands alone, without dimensions")
+        try:
+            rows, cols = dim(dims[0]), dim(dims[1]) if len(dims) == 2 else ONE
+        except ShapeError as error:
+            raise ShapeError(f"{name}: {error.message}") from None
+    return Declaration(rows, cols, _checked(name, rows, cols, properties))
+
+
+def _checked(name: str, rows: Dim, cols: Dim, properties: list[str]) -> tuple[str, ...]:
+    pair = VOCABULARY.contradiction(properties)
+    if pair is not None:
+        raise PropertyError(f"{name}: {pair[0]} contradicts {pair[1]}")
+    for prop in sorted(VOCABULARY.closure(properties)):
+        if VOCABULARY[prop].square and rows != cols:
+            raise PropertyError(
+                f"{name}: {prop} needs a square matrix, but it is {shape_text(rows, cols)}"
+            )
+    return tuple(prop for prop in VOCABULARY.names if prop in properties)
+
+
+def check_name(name: str) -> None:
+    """Raises MbpError for a variable name that is no identifier, a keyword, reserved or taken."""
+    if not name.isidentifier() or keyword.iskeyword(name) or keyword.issoftkeyword(name):
+        raise ShapeError(f"{name!r} cannot name a variable: use an identifier that is no Python keyword")
+    if name in ("G", "d", "torch", "self") or name.startswith(("G_", "_")):
+        raise ShapeError(f"{name!r} is reserved; choose another name")
+    if name in FUNCTION_NAMES:
+        raise ShapeError(f"{name!r} is a function of the grammar; choose another name")
+
+
+def declare(name: str, text: str) -> Var:
+    """The variable `name` with the shape and properties of `text`, such as "n n symmetric".
+
+    Raises ShapeError or PropertyError naming the variable and what would be right.
+    """
+    check_name(name)
+    read = read_declaration(name, text)
+    return build.var(name, read.rows, read.cols, read.properties)
+
+
+def declaration_text(A: Expr, properties: tuple[str, ...] = ()) -> str:
+    """The declaration of a variable, or of any expression with the given properties."""
+    if isinstance(A, Var):
+        properties = A.properties
+    if A.is_scalar:
+        dims = "scalar"
+    else:
+        dims = str(A.rows) if A.cols == ONE else f"{A.rows} {A.cols}"
+    return " ".join([dims, *properties])
