@@ -16,6 +16,7 @@ from mbp.errors import MbpError, ShapeError
 from mbp.expr import scalar
 from mbp.expr.dims import ONE, Dim, dim, shape_text
 from mbp.expr.nodes import (
+    Data,
     Det,
     Diag,
     DiagVec,
@@ -34,7 +35,6 @@ from mbp.expr.nodes import (
     Map,
     Number,
     Ones,
-    Output,
     Part,
     Product,
     Scale,
@@ -47,7 +47,7 @@ from mbp.expr.nodes import (
     Variation,
     Vec,
     Zeros,
-    mismatch,
+    fold,
 )
 
 DimLike = str | int | sp.Expr
@@ -692,6 +692,10 @@ def kernel(
 # --- rebuilding -------------------------------------------------------------------------------
 
 _REBUILD: dict[type[Expr], Callable[..., Expr]] = {
+    Eye: lambda data: eye(*data),
+    Ones: lambda data: ones(*data),
+    Zeros: lambda data: zeros(*data),
+    DimSize: lambda data: dim_size(*data),
     Variation: lambda data, x: Variation(x),
     Sum: lambda data, *args: add(*args),
     Product: lambda data, *args: matmul(*args),
@@ -719,12 +723,13 @@ _REBUILD: dict[type[Expr], Callable[..., Expr]] = {
 }
 
 
-def rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
-    """`node` with other operands, folded anew."""
-    if args == node.args:
+def rebuild(node: Expr, args: tuple[Expr, ...], data: Data | None = None) -> Expr:
+    """`node` with other operands, or other data, folded anew."""
+    data = node.data if data is None else data
+    if args == node.args and data == node.data:
         return node
     make = _REBUILD.get(type(node))
-    return make(node.data, *args) if make else type(node)(*args, data=node.data)
+    return make(data, *args) if make else type(node)(*args, data=data)
 
 
 def substitute(root: Expr, replacement: dict[Expr, Expr]) -> Expr:
@@ -745,3 +750,23 @@ def substitute(root: Expr, replacement: dict[Expr, Expr]) -> Expr:
     return done[root]
 
 
+
+
+def instantiate(root: Expr, replacement: dict[Expr, Expr], dims: dict[sp.Symbol, Dim]) -> Expr:
+    """A rule's template at actual operands: variables replaced, dimension names too."""
+    dims = {name: actual for name, actual in dims.items() if name != actual}
+
+    def at(node: Expr, args: tuple[Expr, ...]) -> Expr:
+        if node in replacement:
+            return replacement[node]
+        if not dims or not any(isinstance(value, sp.Basic) for value in node.data):
+            return rebuild(node, args)
+        return rebuild(node, args, tuple(_renamed(value, dims) for value in node.data))
+
+    return fold(root, at)
+
+
+def _renamed(value: Any, dims: dict[sp.Symbol, Dim]) -> Any:
+    if isinstance(value, sp.Expr) and value.has(*dims):
+        return sp.expand(value.xreplace(dims))
+    return value

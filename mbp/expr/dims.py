@@ -19,12 +19,14 @@ def dim(value: str | int | sp.Expr) -> Dim:
     Raises ShapeError for anything but a positive integer or a name.
     """
     if isinstance(value, str):
-        if value.isdigit():
-            value = int(value)
-        elif value.isidentifier():
+        factors = value.split("*")
+        if len(factors) > 1:
+            return sp.expand(sp.Mul(*(dim(factor) for factor in factors)))
+        if value.isidentifier():
             return sp.Symbol(value, integer=True, positive=True)
-        else:
+        if not value.isdecimal():
             raise ShapeError(f"{value!r} is not a dimension: use a name or a positive integer")
+        value = int(value)
     if isinstance(value, int):
         if value <= 0:
             raise ShapeError(f"dimension {value} is not positive")

@@ -83,6 +83,11 @@ def declare(name: str, text: str) -> Var:
     Raises ShapeError or PropertyError naming the variable and what would be right.
     """
     check_name(name)
+    return variable(name, text)
+
+
+def variable(name: str, text: str) -> Var:
+    """Like `declare`, for the letters of a rule, which may use reserved names."""
     read = read_declaration(name, text)
     return build.var(name, read.rows, read.cols, read.properties)
 

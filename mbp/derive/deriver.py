@@ -1,0 +1,237 @@
+"""The recipe of §4.2: vary a layer, move the variation across the inner product, project."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mbp.derive.adjoint import holds_variation, move
+from mbp.derive.derivation import Derivation, Step
+from mbp.derive.variation import Varied, is_constant, vary
+from mbp.expr import build
+from mbp.expr.nodes import (
+    Expr,
+    Frechet,
+    Inverse,
+    Kernel,
+    Map,
+    Number,
+    Output,
+    Var,
+    Variation,
+    topological,
+)
+from mbp.invariants.infer import declared
+from mbp.invariants.vocabulary import VOCABULARY
+from mbp.layer import Definition
+from mbp.rulebook import RULEBOOK
+from mbp.simplify import simplify
+
+_NONLINEAR = (Frechet, Output, Kernel, Inverse, Map)
+
+
+def cotangent_names(outputs: Mapping[str, Expr]) -> dict[str, str]:
+    """The cotangent's name of each output: G alone, G_Y among several."""
+    if len(outputs) == 1:
+        return {name: "G" for name in outputs}
+    return {name: f"G_{name}" for name in outputs}
+
+
+def derive(definition: Definition, cotangents: Mapping[str, Expr] | None = None) -> Derivation:
+    """The variation of every output and the projected gradient in every input, with the proof.
+
+    `cotangents` gives other expressions than the variables G, G_Y, such as 1 for a scalar.
+    Raises MbpError for an operation that has no rule, naming it.
+    """
+    return _Deriver(definition, cotangents).derivation()
+
+
+@dataclass
+class _Deriver:
+    definition: Definition
+    given: Mapping[str, Expr] | None = None
+    steps: list[Step] = field(default_factory=list)
+
+    def derivation(self) -> Derivation:
+        outputs = {name: simplify(Y) for name, Y in self.definition.outputs.items()}
+        self.outputs = outputs
+        self.stages = _stages(tuple(outputs.values()))
+        self._open()
+        levels = {stage: self._vary(stage) for stage in self.stages}
+        variations = self._compose(levels)
+        cotangents: dict[str, Var] = {}
+        seeds: dict[str, Expr] = {}
+        for name, letter in cotangent_names(outputs).items():
+            cotangents[name] = build.var(letter, *outputs[name].shape)
+            seeds[name] = cotangents[name] if self.given is None else self.given[name]
+        functionals = self._adjoint(levels, seeds)
+        gradients = self._project(functionals)
+        conditions, gauges = self._conditions()
+        return Derivation(
+            definition=self.definition,
+            cotangents=cotangents,
+            variations=variations,
+            functionals=functionals,
+            gradients=gradients,
+            conditions=conditions,
+            gauges=gauges,
+            steps=tuple(self.steps),
+        )
+
+    # --- step 1 ---------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self.steps.append(Step(None, None, heading="The layer"))
+        for name, Y in self.definition.outputs.items():
+            letter = build.var(name, *Y.shape)
+            self.steps.append(Step(letter, Y, ("definition",)))
+            if self.outputs[name] is not Y:
+                self.steps.append(Step(letter, self.outputs[name], ("simplified",)))
+        self.steps.append(Step(None, None, heading="Step 1: the variation"))
+
+    def _vary(self, stage: Expr) -> Varied:
+        by: list[str] = []
+        memo: dict[Expr, Expr] = {}
+        boundary = set(self.stages) - {stage}
+
+        def d(node: Expr) -> Expr:
+            if node not in memo:
+                if is_constant(node):
+                    memo[node] = build.zeros(*node.shape)
+                elif isinstance(node, Var) or node in boundary:
+                    memo[node] = build.variation(node)
+                else:
+                    memo[node] = level(node)
+            return memo[node]
+
+        def level(node: Expr) -> Expr:
+            varied = vary(node, d)
+            by.extend(name for name in varied.by if name not in by)
+            return varied.variation
+
+        if isinstance(stage, Var):
+            return Varied(build.variation(stage), ())
+        for node in topological(stage):  # bottom up, so that deep expressions do not recurse
+            if node is not stage and not _inside(node, boundary):
+                d(node)
+        result = simplify(level(stage))
+        self.steps.append(Step(build.variation(stage), result, tuple(by)))
+        return Varied(result, tuple(by))
+
+    def _compose(self, levels: Mapping[Expr, Varied]) -> dict[str, Expr]:
+        whole: dict[Expr, Expr] = {}
+        for stage in self.stages:
+            known = {build.variation(s): v for s, v in whole.items() if not isinstance(s, Var)}
+            whole[stage] = build.substitute(levels[stage].variation, known)
+        return {name: whole[Y] if Y in whole else build.zeros(*Y.shape)
+                for name, Y in self.outputs.items()}
+
+    # --- step 2 ---------------------------------------------------------------------------
+
+    def _adjoint(
+        self, levels: Mapping[Expr, Varied], seeds: Mapping[str, Expr]
+    ) -> dict[str, Expr]:
+        self.steps.append(Step(None, None, heading="Step 2: the adjoint"))
+        summands: dict[Expr, list[Expr]] = {}
+        for name, Y in self.outputs.items():
+            summands.setdefault(Y, []).append(seeds[name])
+        for stage in reversed(self.stages):
+            if isinstance(stage, Var) or stage not in summands:
+                continue
+            cotangent = simplify(build.add(*summands.pop(stage)))
+            for operand, moved in self._move(stage, levels[stage].variation, cotangent).items():
+                summands.setdefault(operand, []).append(moved)
+        functionals: dict[str, Expr] = {}
+        for name in self.definition.differentiable:
+            x = self.definition.inputs[name]
+            total = summands.get(x)
+            functionals[name] = simplify(build.add(*total)) if total else build.zeros(*x.shape)
+        return functionals
+
+    def _move(self, stage: Expr, variation: Expr, cotangent: Expr) -> dict[Expr, Expr]:
+        """The coefficients of the d(·) in cotangent : d(stage)."""
+        known: dict[Expr, bool] = {}
+        if build.is_zero(variation) or not holds_variation(variation, known):
+            return {}
+        pending: dict[Expr, list[Expr]] = {variation: [cotangent]}
+        found: dict[Expr, list[Expr]] = {}
+        self.steps.append(
+            Step(build.inner(cotangent, build.variation(stage)),
+                 build.inner(cotangent, variation), ("step 1",))
+        )  # fmt: skip
+        for node in reversed(list(topological(variation))):
+            if node not in pending:
+                continue
+            total = simplify(build.add(*pending.pop(node)))
+            if isinstance(node, Variation):
+                found.setdefault(node.args[0], []).append(total)
+                continue
+            active = tuple(k for k, arg in enumerate(node.args) if known[arg])
+            by: list[str] = []
+            moved = list(move(node, total, active))
+            for summand in moved:
+                pending.setdefault(summand.operand, []).append(summand.cotangent)
+                if summand.by not in by:
+                    by.append(summand.by)
+            self.steps.append(
+                Step(
+                    build.inner(total, node),
+                    build.add(*(build.inner(m.cotangent, m.operand) for m in moved)),
+                    tuple(by),
+                )
+            )
+        return {x: simplify(build.add(*terms)) for x, terms in found.items()}
+
+    def _project(self, functionals: Mapping[str, Expr]) -> dict[str, Expr]:
+        gradients: dict[str, Expr] = {}
+        self.steps.append(Step(None, None, heading="The gradients"))
+        for name, M in functionals.items():
+            x = self.definition.inputs[name]
+            dx = build.variation(x)
+            gradient = project(M, x)
+            gradients[name] = gradient
+            self.steps.append(Step(build.inner(M, dx), build.inner(gradient, dx),
+                                   ("tangent projection",) if gradient is not M else ("(8)",)))  # fmt: skip
+        return gradients
+
+    def _conditions(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        from mbp.derive.implicit import variation_of
+
+        conditions: list[str] = []
+        gauges: list[str] = []
+        for stage in self.stages:
+            if isinstance(stage, Output):
+                solution = variation_of(RULEBOOK.decompositions[stage.rule])
+                conditions += [c for c in solution.conditions if c not in conditions]
+                gauges += [g for g in solution.gauges if g not in gauges]
+        return tuple(conditions), tuple(gauges)
+
+
+def project(M: Expr, x: Var) -> Expr:
+    """The projected gradient: M carried onto the admissible variations of x (§4.2)."""
+    for name in VOCABULARY.minimal(declared(x)):
+        M = simplify(VOCABULARY[name].project(M, x))
+    return M
+
+
+def _inside(node: Expr, boundary: set[Expr]) -> bool:
+    return node in boundary or isinstance(node, Var | Number)
+
+
+def _stages(outputs: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The expressions whose variation is worth a line: operands first.
+
+    They are the outputs, the arguments of nonlinear maps, the outputs of decompositions, and
+    whatever is used more than once, so that nothing is varied twice.
+    """
+    uses = Counter(arg for node in topological(*outputs) for arg in node.args)
+    chosen: set[Expr] = set(outputs)
+    for node in topological(*outputs):
+        if isinstance(node, _NONLINEAR):
+            chosen.update(arg for arg in node.args if arg.args)
+        if isinstance(node, Output) or uses[node] > 1 and node.args:
+            chosen.add(node)
+    return tuple(
+        node for node in topological(*outputs) if node in chosen and not is_constant(node)
+    )

@@ -1,0 +1,174 @@
+"""Step 1: the variation of an expression, one level at a time, by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sympy as sp
+
+from mbp.errors import MbpError
+from mbp.expr import build, scalar
+from mbp.expr.dims import Dim
+from mbp.expr.nodes import (
+    Expr,
+    Frechet,
+    Hadamard,
+    Kernel,
+    Map,
+    Number,
+    Output,
+    Product,
+    Stack,
+    Sum,
+    Var,
+    Variation,
+    both,
+    col,
+    row,
+    topological,
+)
+from mbp.invariants.infer import is_
+from mbp.rulebook import RULEBOOK, VariationRule, bind_dims, key_of
+
+
+@dataclass(frozen=True)
+class Varied:
+    """d(node) in terms of its operands' variations, and the names of the rules used."""
+
+    variation: Expr
+    by: tuple[str, ...]
+
+
+def is_constant(node: Expr) -> bool:
+    """Whether no variable below `node` varies."""
+    return not any(
+        isinstance(leaf, Var)
+        and "constant" not in leaf.properties
+        and "partition" not in leaf.properties
+        or isinstance(leaf, Variation)
+        for leaf in topological(node)
+    )
+
+
+def vary(node: Expr, d: Callable[[Expr], Expr]) -> Varied:
+    """The variation of `node`, given that of each operand by `d`.
+
+    Raises MbpError for an operation without a rule, naming it.
+    """
+    match node:
+        case Frechet():
+            return _vary_matrix_function(node, d)
+        case Output():
+            return _vary_output(node, d)
+        case Kernel():
+            return _vary_kernel(node, d)
+        case Product() | Hadamard():
+            return Varied(_product_rule(node, d), ("product rule",))
+        case Sum() | Stack():
+            terms = tuple(d(arg) for arg in node.args)
+            return Varied(build.rebuild(node, terms), ())
+        case Map(data=(name,)) if key_of(node) not in RULEBOOK.variation_by_operation:
+            A = node.args[0]
+            slope = sp.diff(scalar.body(name), scalar.X)
+            return Varied(build.multiply(build.map_scalar(slope, x=A), d(A)), (f"d {name}",))
+    rule = RULEBOOK.variation_by_operation.get(key_of(node))
+    if rule is None:
+        raise MbpError(f"no variation rule for {node}")
+    if rule.variation is None:
+        return Varied(build.rebuild(node, tuple(d(arg) for arg in node.args)), ())
+    return Varied(_instantiated(rule, node, d), (f"d {rule.name}",))
+
+
+def _instantiated(rule: VariationRule, node: Expr, d: Callable[[Expr], Expr]) -> Expr:
+    assert rule.variation is not None
+    dims: dict[sp.Symbol, Dim] = {}
+    replacement: dict[Expr, Expr] = {}
+    for operand, arg in zip(rule.expr.args, node.args):
+        bind_dims(operand, arg, dims)
+        replacement[operand] = arg
+        replacement[build.variation(operand)] = d(arg)
+    return build.instantiate(rule.variation, replacement, dims)
+
+
+def _product_rule(node: Expr, d: Callable[[Expr], Expr]) -> Expr:
+    # The binary rules of rules/variations.toml, used from left to right on n factors.
+    terms = []
+    for k, factor in enumerate(node.args):
+        varied = d(factor)
+        if not build.is_zero(varied):
+            terms.append(build.rebuild(node, (*node.args[:k], varied, *node.args[k + 1 :])))
+    return build.add(*terms) if terms else build.zeros(*node.shape)
+
+
+def _vary_matrix_function(node: Frechet, d: Callable[[Expr], Expr]) -> Varied:
+    A, parameters, X = node.args[0], node.parameters, node.directions
+    if not is_(A, "symmetric"):
+        raise MbpError(
+            f"a matrix function needs a symmetric argument, which {A} is not known to be; "
+            f"declare it symmetric or write sym({A})"
+        )
+    terms = []
+    dA = d(A)
+    if not build.is_zero(dA):
+        for k in range(node.order + 1):
+            terms.append(build.frechet(node.g, A, parameters, *X[:k], dA, *X[k:]))
+    for k, direction in enumerate(X):
+        varied = d(direction)
+        if not build.is_zero(varied):
+            terms.append(build.frechet(node.g, A, parameters, *X[:k], varied, *X[k + 1 :]))
+    for k, c in enumerate(parameters):
+        dc = d(c)
+        if not build.is_zero(dc):
+            slope = sp.diff(node.g, scalar.parameter(k))
+            terms.append(build.scale(dc, build.frechet(slope, A, parameters, *X)))
+    total = build.add(*terms) if terms else build.zeros(*node.shape)
+    return Varied(total, ("divided difference",))
+
+
+def _vary_output(node: Output, d: Callable[[Expr], Expr]) -> Varied:
+    from mbp.derive.implicit import variation_of
+
+    rule = RULEBOOK.decompositions[node.rule]
+    solution = variation_of(rule)
+    outputs = RULEBOOK.call(node.rule, *node.args)
+    dims: dict[sp.Symbol, Dim] = {}
+    replacement: dict[Expr, Expr] = {}
+    for letter, actual in zip((*rule.inputs, *rule.outputs), (*node.args, *outputs)):
+        bind_dims(letter, actual, dims)
+        replacement[letter] = actual
+    for letter, actual in zip(rule.inputs, node.args):
+        replacement[build.variation(letter)] = d(actual)
+    template = solution.variations[rule.outputs[node.index].name]
+    return Varied(build.instantiate(template, replacement, dims), (f"{node.rule} varied",))
+
+
+def _vary_kernel(node: Kernel, d: Callable[[Expr], Expr]) -> Varied:
+    terms = []
+    for k, operand in enumerate(node.args):
+        varied = d(operand)
+        if build.is_zero(varied):
+            continue
+
+        def slope(symbol: sp.Symbol, on_diagonal: bool) -> Expr:
+            diagonal = None
+            if node.diagonal is not None:
+                diagonal = sp.diff(node.diagonal, symbol) if on_diagonal else sp.Integer(0)
+            return build.kernel(
+                sp.diff(node.entry, symbol), diagonal, node.args, node.rows, node.cols
+            )
+
+        if operand.is_scalar:
+            terms.append(build.scale(varied, slope(row(k), True)))
+        elif operand.cols == 1:
+            terms.append(build.matmul(build.diag_matrix(varied), slope(row(k), True)))
+            terms.append(build.matmul(slope(col(k), False), build.diag_matrix(varied)))
+        else:
+            terms.append(build.hadamard(slope(both(k), True), varied))
+    total = build.add(*terms) if terms else build.zeros(*node.shape)
+    return Varied(total, ("d kernel",))
+
+
+def operands_that_vary(node: Expr) -> tuple[Expr, ...]:
+    """The operands with a variation, a literal power's exponent left out."""
+    return tuple(arg for arg in node.args if not isinstance(arg, Number) and not is_constant(arg))
