@@ -1,0 +1,1 @@
+"""The emitted layers at work on real data, one folder for each experiment."""
