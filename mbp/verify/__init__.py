@@ -1,0 +1,1 @@
+"""Witnesses: numeric values, admissible instances and finite differences, none of them derived."""

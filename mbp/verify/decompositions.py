@@ -1,0 +1,80 @@
+"""The numeric forward of decompositions, in either arithmetic, by what their rule names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mbp.errors import MbpError
+from mbp.expr.nodes import Expr, Output, Var
+from mbp.rulebook import RULEBOOK
+from mbp.verify.arithmetic import Arithmetic, Array
+
+Function = Callable[..., tuple[Array, ...]]
+Evaluate = Callable[[Expr, Mapping[Expr, Array]], Array]
+
+_FUNCTIONS: dict[str, Function] = {
+    "svd": lambda at, A: _svd(at, A),
+    "svdvals": lambda at, A: (at.svd(A)[1],),
+    "eigh": lambda at, A: at.eigh(A),
+    "eigvalsh": lambda at, A: (at.eigh(A)[0],),
+    "cholesky": lambda at, A: (at.cholesky(A),),
+    "qr": lambda at, A: at.qr(A),
+    "inv": lambda at, A: (at.inverse(A),),
+    "pinv": lambda at, A: (at.pinv(A),),
+    "det": lambda at, A: (at.matrix([[at.determinant(A)]]),),
+    "solve": lambda at, A, B: (at.inverse(A) @ B,),
+}
+"""What `torch.linalg` calls by these names, by mathematical definition; spectra are columns."""
+
+
+def _svd(at: Arithmetic, A: Array) -> tuple[Array, ...]:
+    U, s, V = at.svd(A)
+    return U, s, V.T
+
+
+def outputs_of(
+    node: Output, inputs: tuple[Array, ...], at: Arithmetic, evaluate: Evaluate
+) -> tuple[Array, ...]:
+    """All outputs of the decomposition that `node` is one of, at the given inputs.
+
+    Diagonal outputs are matrices. `evaluate` computes a forward that is an expression. Raises
+    MbpError when the rule has no forward that has a numeric meaning here.
+    """
+    rule = RULEBOOK.decompositions[node.rule]
+    forward = RULEBOOK.forward(node.rule)
+    if forward is None:
+        raise MbpError(f"{node.rule} has no forward: give the values of its outputs")
+    if forward.function is None:
+        env: dict[Expr, Array] = dict(zip(rule.inputs, inputs, strict=True))
+        return tuple(evaluate(expression, env) for expression in forward.expressions)
+    function = _FUNCTIONS.get(forward.function.rpartition(".")[2])
+    if function is None:
+        raise MbpError(f"{node.rule}: {forward.function} has no numeric meaning here")
+    results = dict(zip(forward.returns, function(at, *inputs), strict=True))
+    return tuple(_output(Y, results, inputs, rule.inputs, at) for Y in rule.outputs)
+
+
+def _output(
+    Y: Var,
+    results: Mapping[str, Array],
+    inputs: tuple[Array, ...],
+    names: tuple[Var, ...],
+    at: Arithmetic,
+) -> Array:
+    value = results[Y.name] if Y.name in results else results[f"{Y.name}.T"].T
+    if value.shape[1] == 1 and Y.rows == Y.cols:
+        D = at.zeros(len(value), len(value))
+        for k, entry in enumerate(value[:, 0]):
+            D[k, k] = entry
+        value = D
+    sizes = {
+        dim: size
+        for x, A in zip(names, inputs, strict=True)
+        for dim, size in zip(x.shape, A.shape, strict=True)
+    }
+    # The thin form of a decomposition is the leading part of its full form.
+    rows, cols = (
+        int(dim) if dim.is_Integer else sizes.get(dim, size)
+        for dim, size in zip(Y.shape, value.shape, strict=True)
+    )
+    return value[:rows, :cols]
