@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from mbp.invariants import infer
 from mbp.invariants.declare import check_name, variable
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.resources import rules_table
+
+_TORCH_NAME = re.compile(r"torch(\.[A-Za-z_]\w*)+")
 
 Key = tuple[type[Expr], tuple[Any, ...]]
 """What tells one operation of the grammar from another: its node and its naming parameters."""
@@ -60,11 +63,13 @@ class Identity:
 class Forward:
     """How a decomposition is computed: a dotted torch name, or one expression per output.
 
-    `returns` lists what the torch function returns, in its order; an entry may be a transpose.
+    `returns` lists what the torch function returns, in its order; an entry may be a transpose
+    such as "V.T". `options` are keyword arguments of the torch function.
     """
 
     function: str | None
     returns: tuple[str, ...]
+    options: Mapping[str, Any]
     expressions: tuple[Expr, ...] = ()
 
 
@@ -143,7 +148,8 @@ class Rulebook:
     def _add_decomposition(self, name: str, table: Mapping[str, Any]) -> None:
         if name in self.decompositions:
             raise RuleError("there is a decomposition of this name already")
-        check_name(name)
+        if "file" in table:  # the built-in `inv` is the grammar's own, from its equation
+            check_name(name)
         self.decompositions[name] = read_decomposition(name, table)
         self._tables[name] = table
 
@@ -196,21 +202,33 @@ class Rulebook:
         return str(self._tables[name].get("source", ""))
 
     def forward(self, name: str) -> Forward | None:
-        """How a decomposition is computed, if its entry says."""
+        """How a decomposition is computed, if its entry says; raises RuleError if it says so badly."""
         table = self._tables[name]
-        forward = table.get("forward")
-        if forward is None:
+        given = table.get("forward")
+        if given is None:
             return None
         rule = self.decompositions[name]
         outputs = tuple(Y.name for Y in rule.outputs)
-        if "torch" in forward:
-            return Forward(str(forward["torch"]), tuple(forward.get("returns", table.get("returns", outputs))))
+        if isinstance(given, str) and given.startswith("torch."):
+            given = {"torch": given}
+        if isinstance(given, str):
+            given = [given]
+        if isinstance(given, list):
+            given = dict(zip(outputs, given, strict=len(given) == len(outputs)))
+        options = dict(given)
+        function = options.pop("torch", None)
+        if function is not None:
+            if not _TORCH_NAME.fullmatch(function):
+                raise RuleError(f"[{name}]: forward {function!r} is not a dotted torch name")
+            return Forward(function, tuple(table.get("returns", outputs)), options)
         names: dict[str, Expr] = {x.name: x for x in rule.inputs}
         expressions = []
-        for output in outputs:
-            expressions.append(parse(forward[output], names, self.functions))
-            names[output] = expressions[-1]
-        return Forward(None, outputs, tuple(expressions))
+        for Y in rule.outputs:
+            if Y.name not in given:
+                raise RuleError(f"[{name}]: forward has no expression for the output {Y.name}")
+            expressions.append(parse(given[Y.name], names, self.functions))
+            names[Y.name] = expressions[-1]
+        return Forward(None, outputs, {}, tuple(expressions))
 
     @property
     def functions(self) -> Mapping[str, Callable[..., Expr | tuple[Expr, ...]]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mbp.expr.nodes import Expr, Var
-from mbp.layer import Definition
+from mbp.definition import Definition
 
 
 @dataclass(frozen=True)

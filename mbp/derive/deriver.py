@@ -24,7 +24,7 @@ from mbp.expr.nodes import (
 )
 from mbp.invariants.infer import declared
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.layer import Definition
+from mbp.definition import Definition
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import simplify
 
@@ -196,12 +196,12 @@ class _Deriver:
         return gradients
 
     def _conditions(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        from mbp.derive.implicit import variation_of
-
         conditions: list[str] = []
         gauges: list[str] = []
         for stage in self.stages:
             if isinstance(stage, Output):
+                from mbp.derive.implicit import variation_of
+
                 solution = variation_of(RULEBOOK.decompositions[stage.rule])
                 conditions += [c for c in solution.conditions if c not in conditions]
                 gauges += [g for g in solution.gauges if g not in gauges]

@@ -1,0 +1,313 @@
+"""The Python face: layers from functions or text, gradients in one line, rules of one's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import sympy as sp
+
+from mbp.definition import Definition
+from mbp.derive.derivation import Derivation
+from mbp.derive.deriver import derive
+from mbp.errors import MbpError, ShapeError
+from mbp.expr import build
+from mbp.expr.dims import Dim, dim_names
+from mbp.expr.nodes import Expr, Var, Variation, variables
+from mbp.expr.parser import parse_outputs
+from mbp.expr.parser import parse as parse_expression
+from mbp.invariants import infer
+from mbp.invariants.declare import check_name, declare
+from mbp.rulebook import RULEBOOK, bind_dims
+
+if TYPE_CHECKING:
+    from mbp.verify.check import Report
+
+Outputs = Expr | tuple[Expr, ...] | dict[str, Expr]
+
+
+class Layer:
+    """What a layer computes, and everything that follows from it.
+
+    Called with expressions it composes; called with tensors it runs the generated module.
+    """
+
+    def __init__(self, definition: Definition) -> None:
+        _check(definition)
+        self.definition = definition
+        self.__doc__ = definition.doc
+        self.__name__ = definition.name
+
+    @classmethod
+    def from_text(cls, text: str, /, name: str = "layer", **declarations: str) -> Layer:
+        """A layer from an expression text; a tuple gives several outputs.
+
+        Raises MbpError, with the place, for a text or declaration that is not right.
+        """
+        inputs = {x: declare(x, declaration) for x, declaration in declarations.items()}
+        outputs = parse_outputs(text, inputs, RULEBOOK.functions)
+        return cls(Definition(name, inputs, _named(outputs), doc=text))
+
+    @classmethod
+    def from_function(
+        cls, function: Callable[..., Outputs], declarations: Mapping[str, str]
+    ) -> Layer:
+        """A layer from a function of expressions; scalar constants may have default values."""
+        parameters = inspect.signature(function).parameters
+        for name in declarations:
+            if name not in parameters:
+                raise MbpError(f"{function.__name__} has no argument {name!r} to declare")
+        inputs: dict[str, Var] = {}
+        defaults: dict[str, float] = {}
+        for name, parameter in parameters.items():
+            if name not in declarations:
+                raise MbpError(
+                    f"{function.__name__}: declare {name}, as in @mbp.layer({name}='m d')"
+                )
+            inputs[name] = declare(name, declarations[name])
+            if parameter.default is not inspect.Parameter.empty:
+                if not inputs[name].is_scalar:
+                    raise MbpError(f"{function.__name__}: only a scalar may have a default, not {name}")
+                defaults[name] = float(parameter.default)
+        outputs = function(**inputs)
+        doc = inspect.cleandoc(function.__doc__ or "")
+        return cls(Definition(function.__name__, inputs, _named(outputs), defaults, doc,
+                              isinstance(outputs, dict)))  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """The layer's name, which its module and functions carry."""
+        return self.definition.name
+
+    @cached_property
+    def _derivation(self) -> Derivation:
+        return derive(self.definition)
+
+    def derive(self, wrt: str | None = None) -> Derivation:
+        """The two-step derivation; `wrt` keeps the gradient in one input only."""
+        if wrt is None:
+            return self._derivation
+        if wrt not in self.definition.inputs:
+            raise MbpError(f"{self.name} has no input {wrt!r}; it has {', '.join(self.definition.inputs)}")
+        if wrt not in self.definition.differentiable:
+            raise MbpError(f"{wrt} is constant, so there is no gradient in it")
+        return derive(_fixing_all_but(self.definition, wrt))
+
+    def emit_text(self, target: str = "torch") -> str:
+        """The generated module's text."""
+        from mbp.emit import emit_text
+
+        return emit_text(self._derivation, target)
+
+    def emit(self, directory: str | Path = "generated", target: str = "torch",
+             force: bool = False) -> Path:  # fmt: skip
+        """Writes the generated module into `directory` and returns its path.
+
+        Raises MbpError rather than overwrite a file that was not generated or was edited since.
+        """
+        from mbp.emit import write
+
+        return write(self.emit_text(target), Path(directory) / f"{self.name}.py", force)
+
+    @cached_property
+    def _module(self) -> ModuleType:
+        from mbp.emit import load
+
+        return load(self.emit_text(), self.name)
+
+    def compile(self) -> ModuleType:
+        """The generated module, loaded."""
+        return self._module
+
+    def check(self, progress: Callable[[str], None] | None = None) -> Report:
+        """Verifies the generated module against independent witnesses; see `mbp.verify.check`."""
+        from mbp.verify.check import check
+
+        return check(self, progress)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """With expressions, the outputs at them; with tensors, the generated code's result."""
+        try:
+            bound = inspect.Signature(
+                [
+                    inspect.Parameter(
+                        name,
+                        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                        default=self.definition.defaults.get(name, inspect.Parameter.empty),
+                    )
+                    for name in self.definition.inputs
+                ]
+            ).bind(*args, **kwargs)
+        except TypeError as error:
+            if any(isinstance(value, Expr) for value in (*args, *kwargs.values())):
+                raise MbpError(f"{self.name}: {error}") from None
+            return getattr(self._module, self.name)(*args, **kwargs)
+        if any(isinstance(value, Expr) for value in bound.arguments.values()):
+            bound.apply_defaults()
+            return self._compose({k: build.as_expr(v) for k, v in bound.arguments.items()})
+        result = getattr(self._module, self.name)(*args, **kwargs)
+        if self.definition.as_dict:
+            return dict(zip(self.definition.outputs, result if isinstance(result, tuple) else (result,)))
+        return result
+
+    def _compose(self, arguments: Mapping[str, Expr]) -> Outputs:
+        dims: dict[sp.Symbol, Dim] = {}
+        replacement: dict[Expr, Expr] = {}
+        for name, x in self.definition.inputs.items():
+            bind_dims(x, arguments[name], dims)
+            replacement[x] = arguments[name]
+        for name, x in self.definition.inputs.items():
+            expected = tuple(sp.expand(n.xreplace(dims)) for n in x.shape)
+            if expected != arguments[name].shape:
+                raise ShapeError(f"{self.name}: {name} needs shape {expected[0]}×{expected[1]}, but "
+                                 f"{arguments[name]} is {arguments[name].rows}×{arguments[name].cols}")  # fmt: skip
+            for prop in x.properties:
+                if prop != "constant" and infer.has(arguments[name], prop) is False:
+                    raise MbpError(f"{self.name} needs a {prop} {name}, which {arguments[name]} is not")
+        outputs = {
+            name: build.instantiate(Y, replacement, dims)
+            for name, Y in self.definition.outputs.items()
+        }
+        if self.definition.as_dict:
+            return outputs
+        values = tuple(outputs.values())
+        return values[0] if len(values) == 1 else values
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(self.definition.inputs)
+        outputs = ", ".join(f"{name} = {Y}" for name, Y in self.definition.outputs.items())
+        return f"<layer {self.name}({inputs}): {outputs}>"
+
+
+def layer(**declarations: str) -> Callable[[Callable[..., Outputs]], Layer]:
+    """Decorator: a function of expressions becomes a layer, its arguments declared by keywords."""
+    return lambda function: Layer.from_function(function, declarations)
+
+
+def parse(text: str, /, **declarations: str) -> Expr:
+    """The expression written in `text` over the declared names."""
+    names = {name: declare(name, declaration) for name, declaration in declarations.items()}
+    return parse_expression(text, names, RULEBOOK.functions)
+
+
+def scalar_layer(text: str, declarations: Mapping[str, str]) -> Layer:
+    """The layer of a one-off expression."""
+    return Layer.from_text(text, name="expression", **declarations)
+
+
+def derive_expression(definition: Definition) -> Derivation:
+    """Like `derive`, with cotangent 1 where the only output is a scalar, as in a textbook."""
+    outputs = definition.outputs
+    if len(outputs) == 1 and all(Y.is_scalar for Y in outputs.values()):
+        return derive(definition, {name: build.number(1) for name in outputs})
+    return derive(definition)
+
+
+def grad(text: str | Expr, /, wrt: str, **declarations: str) -> Expr:
+    """The projected gradient of an expression in one of its variables.
+
+    For a scalar expression the cotangent is 1; otherwise it is the variable G. Raises MbpError
+    when `wrt` is not a variable of the expression or is constant.
+    """
+    definition = Definition("expression", *_expression(text, wrt, declarations))
+    return derive_expression(_fixing_all_but(definition, wrt)).gradients[wrt]
+
+
+def _expression(
+    text: str | Expr, wrt: str, declarations: Mapping[str, str]
+) -> tuple[dict[str, Var], dict[str, Expr]]:
+    if isinstance(text, Expr):
+        inputs = {x.name: x for x in variables(text)}
+        Y = text
+    else:
+        inputs = {name: declare(name, declaration) for name, declaration in declarations.items()}
+        Y = parse_expression(text, inputs, RULEBOOK.functions)
+    if wrt not in inputs:
+        raise MbpError(f"wrt={wrt!r} is not declared; declared are: {', '.join(inputs) or 'none'}")
+    return inputs, {"Y": Y}
+
+
+def _fixing_all_but(definition: Definition, wrt: str) -> Definition:
+    """`definition` with every other input constant."""
+    inputs = {}
+    replacement: dict[Expr, Expr] = {}
+    for name, x in definition.inputs.items():
+        properties = x.properties
+        if name != wrt and "constant" not in properties:
+            properties = (*properties, "constant")
+        inputs[name] = build.var(name, x.rows, x.cols, properties)
+        replacement[x] = inputs[name]
+    outputs = {k: build.substitute(Y, replacement) for k, Y in definition.outputs.items()}
+    return Definition(definition.name, inputs, outputs, definition.defaults, definition.doc,
+                      definition.as_dict)  # fmt: skip
+
+
+def load_rules(directory: str | Path) -> None:
+    """Adds the rules of a directory; raises RuleError naming file, entry and reason."""
+    RULEBOOK.load(directory)
+
+
+def rule(name: str) -> Callable[..., Expr | tuple[Expr, ...]]:
+    """The decomposition `name` as a function of expressions; several outputs give a tuple."""
+    if name not in RULEBOOK.decompositions:
+        raise MbpError(
+            f"unknown decomposition {name!r}; known are {', '.join(RULEBOOK.decompositions)}"
+        )
+    return RULEBOOK.functions[name]
+
+
+def projector(A: Expr) -> Expr:
+    """A A⁺, the orthogonal projector onto the range of A."""
+    return RULEBOOK.call("projector", A)[0]
+
+
+def pinv(A: Expr) -> Expr:
+    """A⁺, the Moore–Penrose inverse."""
+    return RULEBOOK.call("pinv", A)[0]
+
+
+def _named(outputs: Outputs) -> dict[str, Expr]:
+    if isinstance(outputs, dict):
+        return dict(outputs)
+    if isinstance(outputs, Expr):
+        return {"Y": outputs}
+    if len(outputs) == 1:
+        return {"Y": outputs[0]}
+    return {f"Y{k}": Y for k, Y in enumerate(outputs, start=1)}
+
+
+def _check(definition: Definition) -> None:
+    name = definition.name
+    check_name(name)
+    known = set(definition.inputs.values())
+    dims = {d for x in definition.inputs.values() for d in dim_names(*x.shape)}
+    for letter in definition.inputs:
+        if letter in dims:
+            raise MbpError(f"{name}: {letter} names both a variable and a dimension; rename one")
+    for output, Y in definition.outputs.items():
+        if not isinstance(Y, Expr):
+            raise MbpError(f"{name}: the output {output} is {Y!r}, which is no matrix expression")
+        if output in definition.inputs:
+            raise MbpError(f"{name}: {output} names both an input and an output; rename one")
+        check_name(output)
+        for x in variables(Y):
+            if x not in known:
+                raise MbpError(f"{name}: the output {output} uses {x}, which is not an input")
+        unknown = set(dim_names(*_all_dims(Y))) - dims
+        if unknown:
+            raise MbpError(f"{name}: no input has the dimension {', '.join(sorted(unknown))}")
+
+
+def _all_dims(Y: Expr) -> list[Dim]:
+    from mbp.expr.nodes import topological
+
+    found: list[Dim] = []
+    for node in topological(Y):
+        if isinstance(node, Variation):
+            raise MbpError("d(…) is reserved for variations and cannot be part of a layer")
+        found.extend(node.shape)
+    return found
