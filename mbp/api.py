@@ -16,10 +16,10 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import derive
 from mbp.errors import MbpError, ShapeError
 from mbp.expr import build
-from mbp.expr.dims import Dim, dim_names
+from mbp.expr.dims import Dim, dim_names, shape_text
 from mbp.expr.nodes import Expr, Var, Variation, variables
-from mbp.expr.parser import parse_outputs
 from mbp.expr.parser import parse as parse_expression
+from mbp.expr.parser import parse_outputs
 from mbp.invariants import infer
 from mbp.invariants.declare import check_name, declare
 from mbp.rulebook import RULEBOOK, bind_dims
@@ -71,7 +71,9 @@ class Layer:
             inputs[name] = declare(name, declarations[name])
             if parameter.default is not inspect.Parameter.empty:
                 if not inputs[name].is_scalar:
-                    raise MbpError(f"{function.__name__}: only a scalar may have a default, not {name}")
+                    raise MbpError(
+                        f"{function.__name__}: only a scalar may have a default, not {name}"
+                    )
                 defaults[name] = float(parameter.default)
         outputs = function(**inputs)
         doc = inspect.cleandoc(function.__doc__ or "")
@@ -92,7 +94,9 @@ class Layer:
         if wrt is None:
             return self._derivation
         if wrt not in self.definition.inputs:
-            raise MbpError(f"{self.name} has no input {wrt!r}; it has {', '.join(self.definition.inputs)}")
+            raise MbpError(
+                f"{self.name} has no input {wrt!r}; it has {', '.join(self.definition.inputs)}"
+            )
         if wrt not in self.definition.differentiable:
             raise MbpError(f"{wrt} is constant, so there is no gradient in it")
         return derive(_fixing_all_but(self.definition, wrt))
@@ -151,7 +155,9 @@ class Layer:
             return self._compose({k: build.as_expr(v) for k, v in bound.arguments.items()})
         result = getattr(self._module, self.name)(*args, **kwargs)
         if self.definition.as_dict:
-            return dict(zip(self.definition.outputs, result if isinstance(result, tuple) else (result,)))
+            return dict(
+                zip(self.definition.outputs, result if isinstance(result, tuple) else (result,))
+            )
         return result
 
     def _compose(self, arguments: Mapping[str, Expr]) -> Outputs:
@@ -163,11 +169,15 @@ class Layer:
         for name, x in self.definition.inputs.items():
             expected = tuple(sp.expand(n.xreplace(dims)) for n in x.shape)
             if expected != arguments[name].shape:
-                raise ShapeError(f"{self.name}: {name} needs shape {expected[0]}×{expected[1]}, but "
-                                 f"{arguments[name]} is {arguments[name].rows}×{arguments[name].cols}")  # fmt: skip
+                raise ShapeError(
+                    f"{self.name}: {name} needs shape {shape_text(*expected)}, "
+                    f"but {arguments[name]} is {shape_text(*arguments[name].shape)}"
+                )
             for prop in x.properties:
                 if prop != "constant" and infer.has(arguments[name], prop) is False:
-                    raise MbpError(f"{self.name} needs a {prop} {name}, which {arguments[name]} is not")
+                    raise MbpError(
+                        f"{self.name} needs a {prop} {name}, which {arguments[name]} is not"
+                    )
         outputs = {
             name: build.instantiate(Y, replacement, dims)
             for name, Y in self.definition.outputs.items()

@@ -55,7 +55,7 @@ class Identity:
     map: Expr
     operands: tuple[Var, ...]
     cotangent: Var
-    adjoint: Mapping[Var, Expr]
+    adjoint: Mapping[Expr, Expr]
     source: str
 
 
@@ -174,7 +174,7 @@ class Rulebook:
         operands = _declared(table)
         mapped = parse(_required(table, "map"), operands)
         cotangent = build.var("A", *mapped.shape)
-        adjoint: dict[Var, Expr] = {}
+        adjoint: dict[Expr, Expr] = {}
         for slot, text in table["adjoint"].items():
             if slot not in operands:
                 raise RuleError(f"the adjoint names {slot!r}, which is not in `let`")
@@ -202,7 +202,7 @@ class Rulebook:
         return str(self._tables[name].get("source", ""))
 
     def forward(self, name: str) -> Forward | None:
-        """How a decomposition is computed, if its entry says; raises RuleError if it says so badly."""
+        """How a decomposition is computed, if its entry says; RuleError if it is unusable."""
         table = self._tables[name]
         given = table.get("forward")
         if given is None:
@@ -250,7 +250,9 @@ class Rulebook:
         """
         rule = self.decompositions.get(name)
         if rule is None:
-            raise MbpError(f"unknown decomposition {name!r}; known are {', '.join(self.decompositions)}")
+            raise MbpError(
+                f"unknown decomposition {name!r}; known are {', '.join(self.decompositions)}"
+            )
         if len(args) != len(rule.inputs):
             raise MbpError(f"{name} takes {len(rule.inputs)} inputs, not {len(args)}")
         dims: dict[sp.Symbol, Dim] = {}
@@ -288,9 +290,16 @@ def _require(name: str, x: Var, A: Expr) -> None:
         answer = infer.has(A, prop)
         if answer is False or (answer is None and prop == "symmetric"):
             remedy = f"; declare it {prop}" + (f" or write sym({A})" if prop == "symmetric" else "")
-            raise MbpError(f"{name} needs a {prop.replace('_', ' ')} {x.name}, which {A} is not known to be{remedy}")
-    if "positive_semidefinite" in VOCABULARY.closure(x.properties) and not infer.is_(A, "symmetric"):
-        raise MbpError(f"{name} needs a symmetric {x.name}, which {A} is not known to be; write sym({A})")
+            raise MbpError(
+                f"{name} needs a {prop.replace('_', ' ')} {x.name}, "
+                f"which {A} is not known to be{remedy}"
+            )
+    if "positive_semidefinite" in VOCABULARY.closure(x.properties) and not infer.is_(
+        A, "symmetric"
+    ):
+        raise MbpError(
+            f"{name} needs a symmetric {x.name}, which {A} is not known to be; write sym({A})"
+        )
 
 
 def bind_dims(pattern: Expr, actual: Expr, dims: dict[sp.Symbol, Dim]) -> None:
@@ -300,7 +309,7 @@ def bind_dims(pattern: Expr, actual: Expr, dims: dict[sp.Symbol, Dim]) -> None:
             dims[declared] = given
 
 
-def _declared(table: Mapping[str, Any]) -> dict[str, Expr]:
+def _declared(table: Mapping[str, Any]) -> dict[str, Var]:
     return {name: variable(name, text) for name, text in _required(table, "let").items()}
 
 

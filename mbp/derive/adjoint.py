@@ -104,5 +104,5 @@ def _by_identity(node: Expr, cotangent: Expr, active: tuple[int, ...]) -> Iterat
         letter = identity.map.args[k]
         if letter not in identity.adjoint:
             raise MbpError(f"the identity {identity.name} has no adjoint in {letter}")
-        moved = build.instantiate(identity.adjoint[letter], replacement, dims)  # type: ignore[index]
+        moved = build.instantiate(identity.adjoint[letter], replacement, dims)
         yield Moved(node.args[k], moved, identity.name)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mbp.definition import Definition
 from mbp.derive.adjoint import holds_variation, move
 from mbp.derive.derivation import Derivation, Step
 from mbp.derive.variation import Varied, is_constant, vary
@@ -16,7 +17,6 @@ from mbp.expr.nodes import (
     Inverse,
     Kernel,
     Map,
-    Number,
     Output,
     Var,
     Variation,
@@ -24,7 +24,6 @@ from mbp.expr.nodes import (
 )
 from mbp.invariants.infer import declared
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.definition import Definition
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import simplify
 
@@ -34,7 +33,7 @@ _NONLINEAR = (Frechet, Output, Kernel, Inverse, Map)
 def cotangent_names(outputs: Mapping[str, Expr]) -> dict[str, str]:
     """The cotangent's name of each output: G alone, G_Y among several."""
     if len(outputs) == 1:
-        return {name: "G" for name in outputs}
+        return dict.fromkeys(outputs, "G")
     return {name: f"G_{name}" for name in outputs}
 
 
@@ -112,9 +111,8 @@ class _Deriver:
 
         if isinstance(stage, Var):
             return Varied(build.variation(stage), ())
-        for node in topological(stage):  # bottom up, so that deep expressions do not recurse
-            if node is not stage and not _inside(node, boundary):
-                d(node)
+        for node in _between(stage, boundary):  # bottom up: deep expressions do not recurse
+            d(node)
         result = simplify(level(stage))
         self.steps.append(Step(build.variation(stage), result, tuple(by)))
         return Varied(result, tuple(by))
@@ -124,14 +122,14 @@ class _Deriver:
         for stage in self.stages:
             known = {build.variation(s): v for s, v in whole.items() if not isinstance(s, Var)}
             whole[stage] = build.substitute(levels[stage].variation, known)
-        return {name: whole[Y] if Y in whole else build.zeros(*Y.shape)
-                for name, Y in self.outputs.items()}
+        return {
+            name: whole[Y] if Y in whole else build.zeros(*Y.shape)
+            for name, Y in self.outputs.items()
+        }
 
     # --- step 2 ---------------------------------------------------------------------------
 
-    def _adjoint(
-        self, levels: Mapping[Expr, Varied], seeds: Mapping[str, Expr]
-    ) -> dict[str, Expr]:
+    def _adjoint(self, levels: Mapping[Expr, Varied], seeds: Mapping[str, Expr]) -> dict[str, Expr]:
         self.steps.append(Step(None, None, heading="Step 2: the adjoint"))
         summands: dict[Expr, list[Expr]] = {}
         for name, Y in self.outputs.items():
@@ -156,10 +154,11 @@ class _Deriver:
             return {}
         pending: dict[Expr, list[Expr]] = {variation: [cotangent]}
         found: dict[Expr, list[Expr]] = {}
-        self.steps.append(
-            Step(build.inner(cotangent, build.variation(stage)),
-                 build.inner(cotangent, variation), ("step 1",))
-        )  # fmt: skip
+        self._line(
+            build.inner(cotangent, build.variation(stage)),
+            build.inner(cotangent, variation),
+            ("step 1",),
+        )
         for node in reversed(list(topological(variation))):
             if node not in pending:
                 continue
@@ -174,14 +173,16 @@ class _Deriver:
                 pending.setdefault(summand.operand, []).append(summand.cotangent)
                 if summand.by not in by:
                     by.append(summand.by)
-            self.steps.append(
-                Step(
-                    build.inner(total, node),
-                    build.add(*(build.inner(m.cotangent, m.operand) for m in moved)),
-                    tuple(by),
-                )
+            self._line(
+                build.inner(total, node),
+                build.add(*(build.inner(m.cotangent, m.operand) for m in moved)),
+                tuple(by),
             )
         return {x: simplify(build.add(*terms)) for x, terms in found.items()}
+
+    def _line(self, lhs: Expr, rhs: Expr, by: tuple[str, ...]) -> None:
+        if lhs is not rhs:  # a factor moved across prints the same on both sides
+            self.steps.append(Step(lhs, rhs, by))
 
     def _project(self, functionals: Mapping[str, Expr]) -> dict[str, Expr]:
         gradients: dict[str, Expr] = {}
@@ -191,8 +192,7 @@ class _Deriver:
             dx = build.variation(x)
             gradient = project(M, x)
             gradients[name] = gradient
-            self.steps.append(Step(build.inner(M, dx), build.inner(gradient, dx),
-                                   ("tangent projection",) if gradient is not M else ("(8)",)))  # fmt: skip
+            self._line(build.inner(M, dx), build.inner(gradient, dx), ("tangent projection",))
         return gradients
 
     def _conditions(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -215,8 +215,16 @@ def project(M: Expr, x: Var) -> Expr:
     return M
 
 
-def _inside(node: Expr, boundary: set[Expr]) -> bool:
-    return node in boundary or isinstance(node, Var | Number)
+def _between(stage: Expr, boundary: set[Expr]) -> list[Expr]:
+    """The nodes below `stage` and above the boundary, operands first."""
+    inner: set[Expr] = set()
+    stack = list(stage.args)
+    while stack:
+        node = stack.pop()
+        if node.args and node not in boundary and node not in inner:
+            inner.add(node)
+            stack.extend(node.args)
+    return [node for node in topological(stage) if node in inner]
 
 
 def _stages(outputs: tuple[Expr, ...]) -> tuple[Expr, ...]:
@@ -230,8 +238,6 @@ def _stages(outputs: tuple[Expr, ...]) -> tuple[Expr, ...]:
     for node in topological(*outputs):
         if isinstance(node, _NONLINEAR):
             chosen.update(arg for arg in node.args if arg.args)
-        if isinstance(node, Output) or uses[node] > 1 and node.args:
+        if isinstance(node, Output) or (uses[node] > 1 and node.args):
             chosen.add(node)
-    return tuple(
-        node for node in topological(*outputs) if node in chosen and not is_constant(node)
-    )
+    return tuple(node for node in topological(*outputs) if node in chosen and not is_constant(node))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import sympy as sp
 
@@ -16,7 +17,6 @@ from mbp.expr.nodes import (
     Hadamard,
     Kernel,
     Map,
-    Number,
     Output,
     Product,
     Stack,
@@ -42,13 +42,20 @@ class Varied:
 
 def is_constant(node: Expr) -> bool:
     """Whether no variable below `node` varies."""
-    return not any(
-        isinstance(leaf, Var)
-        and "constant" not in leaf.properties
-        and "partition" not in leaf.properties
-        or isinstance(leaf, Variation)
-        for leaf in topological(node)
-    )
+    if node not in _CONSTANT:
+        for below in topological(node):
+            if below not in _CONSTANT:
+                _CONSTANT[below] = not _varies(below) and all(_CONSTANT[a] for a in below.args)
+    return _CONSTANT[node]
+
+
+_CONSTANT: WeakKeyDictionary[Expr, bool] = WeakKeyDictionary()
+
+
+def _varies(node: Expr) -> bool:
+    if isinstance(node, Var):
+        return not {"constant", "partition"} & set(node.properties)
+    return isinstance(node, Variation)
 
 
 def vary(node: Expr, d: Callable[[Expr], Expr]) -> Varied:
@@ -167,8 +174,3 @@ def _vary_kernel(node: Kernel, d: Callable[[Expr], Expr]) -> Varied:
             terms.append(build.hadamard(slope(both(k), True), varied))
     total = build.add(*terms) if terms else build.zeros(*node.shape)
     return Varied(total, ("d kernel",))
-
-
-def operands_that_vary(node: Expr) -> tuple[Expr, ...]:
-    """The operands with a variation, a literal power's exponent left out."""
-    return tuple(arg for arg in node.args if not isinstance(arg, Number) and not is_constant(arg))

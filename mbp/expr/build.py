@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Rational as RationalNumber
-from typing import Any
+from typing import Any, TypeAlias
 
 import sympy as sp
 
@@ -50,7 +50,7 @@ from mbp.expr.nodes import (
     fold,
 )
 
-DimLike = str | int | sp.Expr
+DimLike: TypeAlias = str | int | sp.Expr
 
 
 # --- leaves ---------------------------------------------------------------------------------
@@ -748,8 +748,6 @@ def substitute(root: Expr, replacement: dict[Expr, Expr]) -> Expr:
         done[node] = rebuild(node, tuple(done[arg] for arg in node.args))
         stack_.pop()
     return done[root]
-
-
 
 
 def instantiate(root: Expr, replacement: dict[Expr, Expr], dims: dict[sp.Symbol, Dim]) -> Expr:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
+from typing import TypeAlias
 
 import sympy as sp
 
 from mbp.errors import ShapeError
 
-Dim = sp.Expr
+Dim: TypeAlias = sp.Expr
 ONE: Dim = sp.Integer(1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def dim(value: str | int | sp.Expr) -> Dim:
     """The dimension named or counted by `value`.
 

@@ -7,6 +7,7 @@ Nodes are made through the functions of `mbp.expr.build`, which fold what is tri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
@@ -22,7 +23,7 @@ Data = tuple[Any, ...]
 class Expr:
     """A matrix expression: its operands `args`, its static parameters `data` and its shape."""
 
-    __slots__ = ("args", "data", "rows", "cols", "__weakref__")
+    __slots__ = ("__weakref__", "args", "cols", "data", "rows")
 
     args: tuple[Expr, ...]
     data: Data
@@ -32,18 +33,19 @@ class Expr:
     _interned: ClassVar[WeakValueDictionary[Any, Expr]] = WeakValueDictionary()
 
     def __new__(cls, *args: Expr, data: Data = ()) -> Expr:
+        """The one node of this kind with these operands and data."""
         key = (cls, args, data)
         node = Expr._interned.get(key)
         if node is None:
             node = object.__new__(cls)
             node.args = args
             node.data = data
-            node.rows, node.cols = cls.shape_of(args, data)
+            node.rows, node.cols = cls._shape_of(args, data)
             Expr._interned[key] = node
         return node
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         """The shape of a node with these operands; raises ShapeError when they do not conform."""
         raise NotImplementedError(cls.__name__)
 
@@ -170,7 +172,7 @@ class Var(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return data[1], data[2]
 
     @property
@@ -190,7 +192,7 @@ class Variation(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return args[0].shape
 
 
@@ -200,7 +202,7 @@ class Number(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return ONE, ONE
 
     @property
@@ -216,7 +218,7 @@ class DimSize(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return ONE, ONE
 
 
@@ -226,7 +228,7 @@ class Eye(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return data[0], data[0]
 
 
@@ -236,7 +238,7 @@ class Ones(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return data[0], data[1]
 
 
@@ -246,7 +248,7 @@ class Zeros(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return data[0], data[1]
 
 
@@ -259,7 +261,7 @@ class Sum(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         first = args[0]
         for other in args[1:]:
             if other.shape == first.shape:
@@ -267,9 +269,8 @@ class Sum(Expr):
             matrix, scalar = (first, other) if other.is_scalar else (other, first)
             remedy = ""
             if scalar.is_scalar:
-                remedy = f"use {scalar} * ones({matrix.rows}, {matrix.cols})"
-                if matrix.is_square:
-                    remedy = f"use {scalar} * eye({matrix.rows}) or {scalar} * ones({matrix.rows}, {matrix.cols})"
+                identity = f"{scalar} * eye({matrix.rows}) or " if matrix.is_square else ""
+                remedy = f"use {identity}{scalar} * ones({matrix.rows}, {matrix.cols})"
             raise mismatch("a sum needs equal shapes", first, other, remedy)
         return first.shape
 
@@ -280,8 +281,8 @@ class Product(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
-        for left, right in zip(args, args[1:]):
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+        for left, right in pairwise(args):
             if left.cols != right.rows:
                 remedy = "use * for a scalar factor" if left.is_scalar or right.is_scalar else ""
                 raise mismatch("a product needs inner dimensions that agree", left, right, remedy)
@@ -294,7 +295,7 @@ class Scale(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return args[1].shape
 
 
@@ -304,7 +305,7 @@ class Transpose(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return args[0].cols, args[0].rows
 
 
@@ -314,7 +315,7 @@ class Hadamard(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return _same_shape("an elementwise product needs equal shapes", args)
 
 
@@ -324,7 +325,7 @@ class Map(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         for exponent in args[1:]:
             if not exponent.is_scalar:
                 raise ShapeError(f"the exponent {exponent} is not a scalar")
@@ -342,7 +343,7 @@ class Inverse(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return _square("inv", args[0])
 
 
@@ -351,7 +352,7 @@ class _ScalarOf(Expr):
     word: ClassVar[str]
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         _square(cls.word, args[0])
         return ONE, ONE
 
@@ -383,7 +384,7 @@ class Inner(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         _same_shape("inner needs equal shapes", args)
         return ONE, ONE
 
@@ -397,7 +398,7 @@ class Diag(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return args[0].rows, args[0].rows
 
 
@@ -407,7 +408,7 @@ class DiagVec(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return _square("diag", args[0])[0], ONE
 
 
@@ -420,7 +421,7 @@ class Part(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         if data[0] in ("sym", "skew"):
             return _square(data[0], args[0])
         return args[0].shape
@@ -437,7 +438,7 @@ class Stack(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         axis = data[0]
         first = args[0]
         for other in args[1:]:
@@ -454,7 +455,7 @@ class Kron(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         A, B = args
         return sp.expand(A.rows * B.rows), sp.expand(A.cols * B.cols)
 
@@ -472,7 +473,7 @@ class KronLeft(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         G, B = args
         return _quotient(G, G.rows, B.rows), _quotient(G, G.cols, B.cols)
 
@@ -483,7 +484,7 @@ class KronRight(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         A, G = args
         return _quotient(G, G.rows, A.rows), _quotient(G, G.cols, A.cols)
 
@@ -494,7 +495,7 @@ class Vec(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return sp.expand(args[0].rows * args[0].cols), ONE
 
 
@@ -504,7 +505,7 @@ class Unvec(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         x = args[0]
         if x.cols != ONE or x.rows != sp.expand(data[0] * data[1]):
             raise ShapeError(
@@ -530,11 +531,13 @@ class Frechet(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         A = args[0]
         shape = _square("a matrix function", A)
-        _same_shape("the directions of a matrix function's derivative need its argument's shape",
-                    (A, *args[1 + data[2]:]))
+        _same_shape(
+            "the directions of a matrix function's derivative need its argument's shape",
+            (A, *args[1 + data[2] :]),
+        )
         return shape
 
     @property
@@ -569,7 +572,7 @@ class Output(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return data[3], data[4]
 
     @property
@@ -604,7 +607,7 @@ class Kernel(Expr):
     __slots__ = ()
 
     @classmethod
-    def shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
         return data[2], data[3]
 
     @property
@@ -620,7 +623,7 @@ class Kernel(Expr):
         return diagonal
 
 
-I = sp.Symbol("i", integer=True)  # noqa: E741 - the paper's row index
+I = sp.Symbol("i", integer=True)
 J = sp.Symbol("j", integer=True)
 
 

@@ -20,8 +20,12 @@ Outputs = Expr | tuple[Expr, ...] | dict[str, Expr]
 RESERVED = ("G", "d")
 
 
-def _unary(name: str) -> Callable[[Expr], Expr]:
+def _entrywise(name: str) -> Callable[[Expr], Expr]:
     return lambda A: build.apply(name, A)
+
+
+def _of_spectrum(g: sp.Expr) -> Callable[[Expr], Expr]:
+    return lambda A: build.matfun(g, A)
 
 
 _FUNCTIONS: dict[str, tuple[Callable[..., Expr], int]] = {
@@ -42,11 +46,8 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Expr], int]] = {
     "kron_right": (build.kron_right, 2),
     "vec": (build.vec, 1),
     "powm": (build.powm, 2),
-    **{name: (_unary(name), 1) for name in scalar.function_names()},
-    **{
-        word: ((lambda g: lambda A: build.matfun(g, A))(g), 1)
-        for word, g in build.MATRIX_FUNCTIONS.items()
-    },
+    **{name: (_entrywise(name), 1) for name in scalar.function_names()},
+    **{word: (_of_spectrum(g), 1) for word, g in build.MATRIX_FUNCTIONS.items()},
 }
 
 _BINARY: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
@@ -75,8 +76,9 @@ def parse(
     """
     result = _Reader(text, names, rules or {}).whole()
     if not isinstance(result, Expr):
-        raise MbpError(f"this gives {len(result)} matrices; pick one with [0], [1], …",
-                       text=text, column=0)
+        raise MbpError(
+            f"this gives {len(result)} matrices; pick one with [0], [1], …", text=text, column=0
+        )
     return result
 
 
@@ -102,8 +104,11 @@ class _Reader:
         try:
             tree = ast.parse(self.source, mode="eval")
         except SyntaxError as error:
-            raise MbpError("this is not an expression", text=self.source,
-                           column=max((error.offset or 1) - 1, 0)) from None
+            raise MbpError(
+                "this is not an expression",
+                text=self.source,
+                column=max((error.offset or 1) - 1, 0),
+            ) from None
         except (ValueError, RecursionError, MemoryError):
             raise MbpError("this is not an expression (too deep, or a stray character)") from None
         try:
@@ -128,8 +133,9 @@ class _Reader:
         except MbpError as error:
             if error.text is not None:
                 raise
-            raise type(error)(error.message, text=self.source,
-                              column=self.fault(node, "").column) from None
+            raise type(error)(
+                error.message, text=self.source, column=self.fault(node, "").column
+            ) from None
 
     def _read(self, node: ast.AST) -> Expr | tuple[Expr, ...]:
         match node:
@@ -139,10 +145,9 @@ class _Reader:
                 return build.number(value)
             case ast.Constant(value=float()):
                 literal = ast.get_source_segment(self.source, node) or ""
-                value = sp.Rational(literal.replace("_", "")) if _small(literal) else None
-                if value is None:
+                if not _small(literal):
                     raise self.fault(node, f"the number {literal} is out of range")
-                return build.number(value)
+                return build.number(sp.Rational(literal.replace("_", "")))
             case ast.Name(id=name):
                 return self._name(node, name)
             case ast.Attribute(value=inside, attr="T"):
@@ -182,7 +187,10 @@ class _Reader:
         if name in ("eye", "ones", "zeros"):
             most = 1 if name == "eye" else 2
             if not 1 <= len(args) <= most:
-                raise self.fault(node, f"{name} takes {'one dimension' if most == 1 else 'one or two dimensions'}")
+                raise self.fault(
+                    node,
+                    f"{name} takes {'one dimension' if most == 1 else 'one or two dimensions'}",
+                )
             make: Callable[..., Expr] = getattr(build, name)
             return make(*(self.dimension(arg) for arg in args))
         if name in ("hstack", "vstack"):

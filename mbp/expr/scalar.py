@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache
 
 import sympy as sp
 
@@ -56,24 +57,24 @@ def function_names() -> tuple[str, ...]:
     return tuple(_BODIES)
 
 
-@lru_cache(maxsize=None)
+@cache
 def body(name: str) -> sp.Expr:
     """The SymPy expression in X of the function called `name`; raises MbpError if unknown."""
     if name not in _BODIES:
         raise MbpError(
             f"unknown scalar function {name!r}; known are {', '.join(_BODIES)}, "
-            "or an expression in x such as \"x/(1 + x)\""
+            'or an expression in x such as "x/(1 + x)"'
         )
     return _BODIES[name]
 
 
-@lru_cache(maxsize=None)
+@cache
 def name_of(g: sp.Expr) -> str | None:
     """The grammar's name for the function with body `g`, if it has one."""
     return next((name for name, known in _BODIES.items() if known == g), None)
 
 
-_BINARY = {
+_BINARY: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
@@ -82,7 +83,7 @@ _BINARY = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse_scalar(text: str, names: tuple[tuple[str, sp.Expr], ...] = (("x", X),)) -> sp.Expr:
     """The SymPy expression written in `text` over `names`; nothing in it is ever executed.
 
@@ -116,7 +117,9 @@ def parse_scalar(text: str, names: tuple[tuple[str, sp.Expr], ...] = (("x", X),)
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _BODIES:
                 return _BODIES[name].subs(X, read(argument))
             case ast.Name(id=name):
-                raise fault(node, f"unknown name {name!r} in a scalar function of {', '.join(known)}")
+                raise fault(
+                    node, f"unknown name {name!r} in a scalar function of {', '.join(known)}"
+                )
         raise fault(node, "a scalar function is arithmetic on its variable and known functions")
 
     try:

@@ -151,7 +151,7 @@ class _Printer:
             case Var():
                 return node.name, ATOM
             case Number(data=(value,)):
-                strength = ATOM if value.is_Integer and value >= 0 or value is sp.pi else TERM
+                strength = ATOM if (value.is_Integer and value >= 0) or value is sp.pi else TERM
                 return str(value), UNARY if value.is_Integer and value < 0 else strength
             case DimSize(data=(n,)):
                 return f"tr(eye({dim_text(n)}))", ATOM
@@ -175,7 +175,9 @@ class _Printer:
                 return f"1 / {self._reciprocal(node)}", TERM
             case Map(data=("pow",)):
                 return f"{_within(args[0], ATOM)} ** {_exponent(args[1])}", POWER
-            case Map(data=("sqrt",)) if isinstance(X := node.args[0], Inner) and X.args[0] is X.args[1]:
+            case Map(data=("sqrt",)) if (
+                isinstance(X := node.args[0], Inner) and X.args[0] is X.args[1]
+            ):
                 return f"norm({self.piece(X.args[0])[0]})", ATOM
             case Map(data=(name,)):
                 return f"{name}({args[0][0]})", ATOM
@@ -212,7 +214,7 @@ class _Printer:
         value = abs(value)
         number = str(value.p) if value.is_Rational else str(value)
         if number == "1" and above:
-            words = [_within(above[0], TERM if len(above) == 1 else TERM)]
+            words = [_within(above[0], TERM)]
             words += [_within(piece, UNARY) for piece in above[1:]]
             if isinstance(factors[-1], Product | Hadamard) and len(above) > 1:
                 words[-1] = above[-1][0]

@@ -29,7 +29,9 @@ def read_declaration(name: str, text: str) -> Declaration:
     """
     words = text.split()
     if not words:
-        raise ShapeError(f"{name}: an empty declaration; write dimensions first, such as 'm d' or 'scalar'")
+        raise ShapeError(
+            f"{name}: an empty declaration; write dimensions first, such as 'm d' or 'scalar'"
+        )
     properties = [word for word in words if word in VOCABULARY]
     dims = words[: len(words) - len(properties)]
     for word in words[len(dims) :]:
@@ -70,7 +72,9 @@ def _checked(name: str, rows: Dim, cols: Dim, properties: list[str]) -> tuple[st
 def check_name(name: str) -> None:
     """Raises MbpError for a variable name that is no identifier, a keyword, reserved or taken."""
     if not name.isidentifier() or keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        raise ShapeError(f"{name!r} cannot name a variable: use an identifier that is no Python keyword")
+        raise ShapeError(
+            f"{name!r} cannot name a variable: use an identifier that is no Python keyword"
+        )
     if name in ("G", "d", "torch", "self") or name.startswith(("G_", "_")):
         raise ShapeError(f"{name!r} is reserved; choose another name")
     if name in FUNCTION_NAMES:
@@ -96,8 +100,5 @@ def declaration_text(A: Expr, properties: tuple[str, ...] = ()) -> str:
     """The declaration of a variable, or of any expression with the given properties."""
     if isinstance(A, Var):
         properties = A.properties
-    if A.is_scalar:
-        dims = "scalar"
-    else:
-        dims = str(A.rows) if A.cols == ONE else f"{A.rows} {A.cols}"
-    return " ".join([dims, *properties])
+    dims = ["scalar"] if A.is_scalar else [str(A.rows)] if A.cols == ONE else map(str, A.shape)
+    return " ".join([*dims, *properties])

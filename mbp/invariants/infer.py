@@ -100,7 +100,9 @@ def _answer(A: Expr, prop: str) -> Answer:
     names = declared(A)
     if prop in names:
         return True
-    if any(prop in VOCABULARY[name].excludes or name in VOCABULARY[prop].excludes for name in names):
+    if any(
+        prop in VOCABULARY[name].excludes or name in VOCABULARY[prop].excludes for name in names
+    ):
         return False
     rule = _RULES.get((prop, type(A)))
     answer = rule(A) if rule is not None else None
@@ -165,23 +167,23 @@ for _prop in ("symmetric", "diagonal", "positive_definite", "positive_semidefini
               "projector", "invertible", "full_column_rank", "full_row_rank", "lower_triangular",
               "upper_triangular", "positive", "nonnegative", "orthonormal_columns"):  # fmt: skip
     _RULES[_prop, Kron] = _all_operands(_prop)
-for _prop in ("symmetric", "antisymmetric", "diagonal"):
-    _RULES[_prop, Variation] = lambda A, prop=_prop: has(A.args[0], prop)
 
 
-def _swapped(prop: str) -> Rule:
+def _of_operand(prop: str) -> Rule:
     return lambda A: has(A.args[0], prop)
 
 
+for _prop in ("symmetric", "antisymmetric", "diagonal"):
+    _RULES[_prop, Variation] = _of_operand(_prop)
 for _prop, _other in (
     ("symmetric", "symmetric"), ("antisymmetric", "antisymmetric"), ("diagonal", "diagonal"),
     ("lower_triangular", "upper_triangular"), ("upper_triangular", "lower_triangular"),
-    ("orthogonal", "orthogonal"), ("invertible", "invertible"), ("full_column_rank", "full_row_rank"),
-    ("full_row_rank", "full_column_rank"), ("positive", "positive"), ("nonnegative", "nonnegative"),
+    ("orthogonal", "orthogonal"), ("invertible", "invertible"),
+    ("full_column_rank", "full_row_rank"), ("full_row_rank", "full_column_rank"), ("positive", "positive"), ("nonnegative", "nonnegative"),
     ("positive_definite", "positive_definite"), ("positive_semidefinite", "positive_semidefinite"),
     ("projector", "projector"),
 ):  # fmt: skip
-    _RULES[_prop, Transpose] = _swapped(_other)
+    _RULES[_prop, Transpose] = _of_operand(_other)
 
 
 # --- leaves ---------------------------------------------------------------------------------
@@ -441,7 +443,11 @@ def _symmetric_function(A: Expr) -> Answer:
 @infers("diagonal", Frechet)
 def _diagonal_function(A: Expr) -> Answer:
     assert isinstance(A, Frechet)
-    return True if is_(A.args[0], "diagonal") and all(is_(X, "diagonal") for X in A.directions) else None
+    return (
+        True
+        if is_(A.args[0], "diagonal") and all(is_(X, "diagonal") for X in A.directions)
+        else None
+    )
 
 
 @infers("positive_definite", Frechet)

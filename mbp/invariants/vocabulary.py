@@ -77,7 +77,9 @@ def _vary(side: Expr, X: Expr) -> Expr:
                 for k, factor in enumerate(side.args)
             )
         )
-    return build.rebuild(side, tuple(_vary(arg, X) if not arg.is_scalar else arg for arg in side.args))
+    return build.rebuild(
+        side, tuple(_vary(arg, X) if not arg.is_scalar else arg for arg in side.args)
+    )
 
 
 def _below(root: Expr) -> Iterable[Expr]:
@@ -114,7 +116,9 @@ class Vocabulary:
         for prop in added.values():
             for other in (*prop.implies, *prop.together, *prop.excludes):
                 if other not in merged:
-                    raise PropertyError(f"the property {prop.name!r} names an unknown one, {other!r}")
+                    raise PropertyError(
+                        f"the property {prop.name!r} names an unknown one, {other!r}"
+                    )
         for name in added:
             _check_acyclic(name, merged)
         self._properties = merged
