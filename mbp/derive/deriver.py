@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from mbp.definition import Definition
 from mbp.derive.adjoint import holds_variation, move
 from mbp.derive.derivation import Derivation, Step
+from mbp.derive.implicit import Condition, variation_of
 from mbp.derive.variation import Varied, is_constant, vary
 from mbp.expr import build
 from mbp.expr.nodes import (
@@ -30,26 +31,41 @@ from mbp.simplify import simplify
 _NONLINEAR = (Frechet, Output, Kernel, Inverse, Map)
 
 
-def cotangent_names(outputs: Mapping[str, Expr]) -> dict[str, str]:
+def cotangent_names(outputs: Mapping[str, Expr], letter: str = "G") -> dict[str, str]:
     """The cotangent's name of each output: G alone, G_Y among several."""
     if len(outputs) == 1:
-        return dict.fromkeys(outputs, "G")
-    return {name: f"G_{name}" for name in outputs}
+        return dict.fromkeys(outputs, letter)
+    return {name: f"{letter}_{name}" for name in outputs}
 
 
-def derive(definition: Definition, cotangents: Mapping[str, Expr] | None = None) -> Derivation:
+def derive(
+    definition: Definition, cotangents: Mapping[str, Expr] | None = None, letter: str = "G"
+) -> Derivation:
     """The variation of every output and the projected gradient in every input, with the proof.
 
-    `cotangents` gives other expressions than the variables G, G_Y, such as 1 for a scalar.
-    Raises MbpError for an operation that has no rule, naming it.
+    `cotangents` gives other expressions than the variables G, G_Y, such as 1 for a scalar;
+    `letter` is the cotangents' letter. Raises MbpError for an operation that has no rule.
     """
-    return _Deriver(definition, cotangents).derivation()
+    return _Deriver(definition, cotangents, letter).derivation()
+
+
+def second(first: Derivation) -> Derivation:
+    """The derivation of the backward pass itself, for double backward.
+
+    Its inputs are the layer's and the cotangents, its outputs the gradients, named `grad_X`;
+    its own cotangents are H or H_grad_X.
+    """
+    inputs = {**first.definition.inputs, **{G.name: G for G in first.cotangents.values()}}
+    outputs = {f"grad_{name}": gradient for name, gradient in first.gradients.items()}
+    name = f"{first.definition.name}_backward"
+    return derive(Definition(name, inputs, outputs, first.definition.defaults), letter="H")
 
 
 @dataclass
 class _Deriver:
     definition: Definition
     given: Mapping[str, Expr] | None = None
+    letter: str = "G"
     steps: list[Step] = field(default_factory=list)
 
     def derivation(self) -> Derivation:
@@ -61,7 +77,7 @@ class _Deriver:
         variations = self._compose(levels)
         cotangents: dict[str, Var] = {}
         seeds: dict[str, Expr] = {}
-        for name, letter in cotangent_names(outputs).items():
+        for name, letter in cotangent_names(outputs, self.letter).items():
             cotangents[name] = build.var(letter, *outputs[name].shape)
             seeds[name] = cotangents[name] if self.given is None else self.given[name]
         functionals = self._adjoint(levels, seeds)
@@ -200,12 +216,14 @@ class _Deriver:
         gauges: list[str] = []
         for stage in self.stages:
             if isinstance(stage, Output):
-                from mbp.derive.implicit import variation_of
-
                 solution = variation_of(RULEBOOK.decompositions[stage.rule])
-                conditions += [c for c in solution.conditions if c not in conditions]
-                gauges += [g for g in solution.gauges if g not in gauges]
-        return tuple(conditions), tuple(gauges)
+                conditions += [_condition_text(c) for c in solution.conditions]
+                gauges += [f"{g.output}: {g.entries}; {g.fixed}" for g in solution.gauges]
+        return tuple(dict.fromkeys(conditions)), tuple(dict.fromkeys(gauges))
+
+
+def _condition_text(condition: Condition) -> str:
+    return f"{condition.text} when {condition.when}" if condition.when else condition.text
 
 
 def project(M: Expr, x: Var) -> Expr:

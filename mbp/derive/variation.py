@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import sympy as sp
 
+from mbp.derive.implicit import variation_of
 from mbp.errors import MbpError
 from mbp.expr import build, scalar
 from mbp.expr.dims import Dim
@@ -134,8 +135,6 @@ def _vary_matrix_function(node: Frechet, d: Callable[[Expr], Expr]) -> Varied:
 
 
 def _vary_output(node: Output, d: Callable[[Expr], Expr]) -> Varied:
-    from mbp.derive.implicit import variation_of
-
     rule = RULEBOOK.decompositions[node.rule]
     solution = variation_of(rule)
     outputs = RULEBOOK.call(node.rule, *node.args)
