@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mbp.errors import MbpError, RuleError
-from mbp.expr import build
-from mbp.expr.dims import ONE, Dim, dim, shape_text
-from mbp.expr.nodes import Expr, Var
+from mbp.expr.dims import Dim, dim, shape_text
+from mbp.expr.nodes import Expr, Output, Var
 from mbp.expr.parser import parse
-from mbp.invariants.vocabulary import VOCABULARY
+from mbp.invariants.declare import declare
+from mbp.resources import rules_table
 
 _RANK_CONSTANT = re.compile(r"rank\(\s*(\w+)\s*\)\s+constant")
 _RANK_EQUAL = re.compile(r"rank\(\s*(\w+)\s*\)\s*==\s*rank\(\s*(\w+)\s*\)")
@@ -37,24 +37,6 @@ class Definition:
         return RuleError(f"decomposition {self.name!r}: {reason}")
 
 
-def declared(name: str, text: str) -> Var:
-    """The variable declared by a text such as "m n lower_triangular".
-
-    Raises MbpError for an unknown property or a malformed dimension.
-    """
-    words = text.split()
-    if words[:1] == ["scalar"]:
-        words = ["1", "1", *words[1:]]
-    count = next((k for k, word in enumerate(words) if word in VOCABULARY), len(words))
-    for word in words[count:]:
-        if word not in VOCABULARY:
-            raise MbpError(f"{name} = {text!r}: unknown property {word!r}")
-    if not 1 <= count <= 2:
-        raise MbpError(f"{name} = {text!r}: give one or two dimensions, then properties")
-    dims = [dim(int(word) if word.isdigit() else word) for word in words[:count]]
-    return build.var(name, dims[0], dims[1] if count == 2 else ONE, tuple(words[count:]))
-
-
 def definition(name: str, table: Mapping[str, Any]) -> Definition:
     """The decomposition `name` written as in `rules/decompositions.toml`.
 
@@ -62,8 +44,8 @@ def definition(name: str, table: Mapping[str, Any]) -> Definition:
     predicates that are not understood and outputs that no equation mentions.
     """
     try:
-        inputs = tuple(declared(key, text) for key, text in table["input"].items())
-        outputs = tuple(declared(key, text) for key, text in table["output"].items())
+        inputs = tuple(declare(key, text) for key, text in table["input"].items())
+        outputs = tuple(declare(key, text) for key, text in table["output"].items())
         names = {x.name: x for x in (*inputs, *outputs)}
         equations = tuple(_equation(text, names) for text in table["defines"])
     except KeyError as error:
@@ -91,6 +73,23 @@ def definition(name: str, table: Mapping[str, Any]) -> Definition:
     return Definition(
         name, inputs, outputs, equations, tuple(table.get("assumes", ())),
         frozenset(constant), tuple(equal), frozenset(order),
+    )
+
+
+def outputs_of(name: str, *inputs: Expr) -> tuple[Expr, ...]:
+    """The outputs of the decomposition `name` of `rules/decompositions.toml` at `inputs`."""
+    table = rules_table("decompositions")[name]
+    declared = [declare(key, text) for key, text in table["input"].items()]
+    dims: dict[Dim, Dim] = {}
+    for x, value in zip(declared, inputs, strict=True):
+        dims |= dict(zip(x.shape, value.shape, strict=True))
+    letters = [declare(key, text) for key, text in table["output"].items()]
+    return tuple(
+        Output(*inputs, data=(
+            name, k, y.name, y.rows.xreplace(dims), y.cols.xreplace(dims), y.properties,
+            len(letters),
+        ))
+        for k, y in enumerate(letters)
     )
 
 

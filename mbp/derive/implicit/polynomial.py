@@ -26,6 +26,7 @@ from mbp.expr.nodes import (
     Zeros,
     variables,
 )
+from mbp.invariants.infer import has
 from mbp.invariants.vocabulary import VOCABULARY
 
 
@@ -60,8 +61,6 @@ def properties(letter: Expr) -> frozenset[str]:
         return VOCABULARY.closure(letter.properties)
     if _is_tall_unit(letter):
         return frozenset({"orthonormal_columns", "full_column_rank", "constant"})
-    from mbp.invariants import has
-
     return frozenset(name for name in VOCABULARY.names if has(letter, name))
 
 

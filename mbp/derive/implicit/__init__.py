@@ -1,0 +1,9 @@
+"""The variation of an implicitly defined map, derived from its defining equations (step 1)."""
+
+from functools import cache
+
+from mbp.derive.implicit.definition import Definition, definition
+from mbp.derive.implicit.solver import Condition, Gauge, Solution, Step, solution
+
+variation_of = cache(solution)
+"""`solution` of a definition, computed once."""
