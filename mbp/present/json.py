@@ -1,0 +1,75 @@
+"""A derivation as one JSON object, every formula in the expression grammar."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from mbp.derive.derivation import Derivation, Step
+from mbp.expr.dims import ONE
+from mbp.expr.nodes import Expr, Kernel, Output
+from mbp.expr.text import text
+from mbp.invariants.declare import declaration_text
+from mbp.present.entries import entries
+from mbp.present.page import Page, page
+
+
+def rendered(derivation: Derivation) -> str:
+    """The derivation as JSON text; the object's keys are those of the command line's contract."""
+    return json.dumps(data(derivation), indent=2, ensure_ascii=False)
+
+
+def data(derivation: Derivation) -> dict[str, Any]:
+    """The derivation as plain lists, dictionaries and texts.
+
+    A line of the proof that is pure text joins the note of the formula after it.
+    """
+    shown = page(derivation, masks=True)
+    return {
+        "layer": shown.definition.name,
+        "inputs": shown.inputs,
+        "outputs": shown.outputs,
+        "cotangents": {name: G.name for name, G in shown.cotangents.items()},
+        "variations": {name: shown.text(A) for name, A in shown.variations.items()},
+        "gradients": {name: shown.text(A) for name, A in shown.gradients.items()},
+        "where": {name: _definition(shown, node) for name, node in shown.where.items()},
+        "conditions": list(shown.conditions),
+        "steps": _steps(shown),
+    }
+
+
+def _definition(shown: Page, node: Expr) -> dict[str, Any]:
+    if isinstance(node, Kernel):
+        entry, diagonal = entries(node, shown.names).text
+        shape = f"{node.rows} {node.cols}" if node.cols != ONE else f"{node.rows}"
+        return {"kind": "kernel", "shape": shape, "entry": entry, "diagonal": diagonal}
+    assert isinstance(node, Output)
+    operands = ", ".join(map(shown.text, node.args))
+    return {
+        "kind": "output",
+        "of": f"{node.rule}({operands})",
+        "index": node.index,
+        "declaration": declaration_text(node, node.properties),
+    }
+
+
+def _steps(shown: Page) -> list[dict[str, Any]]:
+    steps = []
+    said: list[str] = []
+    for step in shown.steps:
+        said += [word for word in (step.heading, step.note) if word]
+        if step.lhs is None or step.rhs is None:
+            continue
+        steps.append(_step(shown, step, said))
+        said = []
+    return steps
+
+
+def _step(shown: Page, step: Step, said: list[str]) -> dict[str, Any]:
+    lhs, rhs = shown.sides(step, text)
+    return {
+        "lhs": lhs,
+        "rhs": rhs,
+        "by": list(step.by),
+        "note": ". ".join(word.rstrip(".") for word in said),
+    }

@@ -1,0 +1,136 @@
+"""A derivation as titled parts of sentences and LaTeX formulas: what the rich formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mbp.derive.derivation import Derivation
+from mbp.expr.latex import latex, letter
+from mbp.expr.nodes import Expr
+from mbp.present.page import CONVENTION, Page, page
+from mbp.present.text import first_line, reason_of
+
+
+@dataclass(frozen=True)
+class Line:
+    """lhs = rhs in LaTeX; an empty lhs continues the line before."""
+
+    lhs: str
+    rhs: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A titled part: sentences, and runs of lines that align with each other."""
+
+    title: str
+    items: tuple[str | list[Line], ...]
+
+
+def parts(derivation: Derivation) -> tuple[Part, ...]:
+    """The derivation part by part, the layer first, its proof, then its results."""
+    shown = page(derivation)
+    found = [_layer(shown), *_proof(shown), *_results(shown), _where(shown), *_conditions(shown),
+             _convention(shown)]
+    return tuple(part for part in found if part.items)
+
+
+def results(derivation: Derivation) -> tuple[Part, ...]:
+    """Variations, gradients and what their names stand for, without the proof."""
+    shown = page(derivation)
+    return tuple(part for part in (*_results(shown), _where(shown)) if part.items)
+
+
+def _layer(shown: Page) -> Part:
+    definition = shown.definition
+    rows = []
+    if not shown.starts_at_definition:
+        rows += [Line(letter(name), shown.latex(Y)) for name, Y in shown.definitions]
+        rows += [
+            Line(r",\ ".join(map(letter, call.names)), shown.call_latex(call))
+            for call in shown.calls
+            if set(call.outputs) & set(definition.outputs.values())
+        ]
+    declared = [f"{name}: {text}" for name, text in (*shown.inputs.items(), *shown.outputs.items())]
+    sentences = [first_line(definition.doc)] if definition.doc else []
+    loss = [
+        f"{G.name} is the derivative of the loss with respect to {name}."
+        for name, G in shown.cotangents.items()
+    ]
+    return Part(definition.name, (*sentences, *([rows] if rows else []), "; ".join(declared) + ".", *loss))
+
+
+def _proof(shown: Page) -> Iterator[Part]:
+    title, items = "", list[str | list[Line]]()
+    previous: Expr | None = None
+    for step in shown.steps:
+        if step.heading:
+            if items:
+                yield Part(title, tuple(items))
+            title, items, previous = step.heading, [], None
+        if step.lhs is None or step.rhs is None:
+            if step.note:
+                items.append(step.note)
+            continue
+        lhs, rhs = shown.sides(step, latex)
+        line = Line("" if step.lhs is previous else lhs, rhs, reason_of(step))
+        previous = step.lhs
+        if items and isinstance(items[-1], list):
+            items[-1].append(line)
+        else:
+            items.append([line])
+    if items:
+        yield Part(title, tuple(items))
+
+
+def _results(shown: Page) -> Iterator[Part]:
+    variations = [Line(f"d{letter(name)}", shown.latex(A)) for name, A in shown.variations.items()]
+    gradients = [
+        Line(rf"\frac{{\partial L}}{{\partial {letter(name)}}}", shown.latex(A))
+        for name, A in shown.gradients.items()
+    ]
+    if variations:
+        yield Part("Variation", (variations,))
+    if gradients:
+        yield Part("Gradient", (gradients,))
+
+
+def _where(shown: Page) -> Part:
+    rows = []
+    for call in shown.calls:
+        names = r",\ ".join(map(letter, call.names))
+        kinds = "; ".join(
+            f"{name} {' '.join(node.properties).replace('_', ' ')}".strip()
+            for name, node in zip(call.names, call.outputs, strict=True)
+        )
+        rows.append(Line(names, shown.call_latex(call), kinds))
+    for name, _, entry in shown.kernels:
+        off, on = entry.latex
+        rhs = off
+        if not entry.is_uniform:
+            rhs = rf"\begin{{cases}} {off} & i \neq j \\ {on} & i = j \end{{cases}}"
+        front = letter(name)
+        front = rf"\left({front}\right)" if "_" in front else front
+        rows.append(Line(f"{front}_{{ij}}", rhs))
+    return Part("Where", (rows,) if rows else ())
+
+
+def _conditions(shown: Page) -> Iterator[Part]:
+    yield Part("Holds when", tuple(f"{sentence}." for sentence in shown.conditions))
+    yield Part("Gauge", tuple(f"{sentence}." for sentence in shown.gauges))
+
+
+def _convention(shown: Page) -> Part:
+    if not shown.projections:
+        return Part("Projection", ())
+    rows = [
+        Line(
+            rf"\frac{{\partial L}}{{\partial {letter(projection.name)}}}",
+            shown.latex(projection.onto),
+            f"{projection.name} {projection.prop.replace('_', ' ')}, M its coefficient",
+        )
+        for projection in shown.projections
+    ]
+    return Part("Projection", (CONVENTION, rows))

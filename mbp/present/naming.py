@@ -1,0 +1,92 @@
+"""Picks names for the kernels and the decompositions' outputs that a derivation speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, count
+
+import sympy as sp
+
+from mbp.expr.dims import dim_names
+from mbp.expr.nodes import Expr, Kernel, Output, Var, topological
+from mbp.expr.parser import FUNCTION_NAMES
+from mbp.expr.text import text
+from mbp.present.lower import is_mask
+
+_INLINE = ("pinv", "projector")
+_SHORT = 12
+
+
+def named(
+    roots: Iterable[Expr],
+    inputs: Mapping[str, Var],
+    outputs: Mapping[str, Expr],
+    cotangents: Mapping[str, Var],
+    given: Mapping[str, Expr],
+) -> dict[str, Expr]:
+    """Names for every kernel and decomposition output below `roots`, operands first.
+
+    A layer's output keeps its name, then what the derivation has `given` a name keeps it, then
+    the rule's letters serve, all outputs of one call with the same number. No name is that of an
+    input, of a cotangent, of a dimension or of a function of the grammar.
+    """
+    nodes = [node for node in topological(*roots) if _wants_name(node)]
+    everything = list(topological(*roots, *inputs.values(), *outputs.values()))
+    taken = {*inputs, *outputs, *(G.name for G in cotangents.values())}
+    taken |= {node.name for node in everything if isinstance(node, Var)}
+    taken |= set(dim_names(*(n for node in everything for n in node.shape)))
+    taken |= {"i", "j", "d", "G", "pi", *FUNCTION_NAMES}
+
+    found: dict[Expr, str] = {}
+    for name, node in outputs.items():
+        if isinstance(node, Output):
+            found.setdefault(node, name)
+    for name, node in given.items():
+        if name not in taken and node in nodes:
+            found.setdefault(node, name)
+            taken.add(name)
+    for node in nodes:
+        if node in found:
+            continue
+        if isinstance(node, Kernel):
+            found[node] = next(name for name in _numbered(_letter(node)) if name not in taken)
+            taken.add(found[node])
+            continue
+        call = [A for A in nodes if isinstance(A, Output) and _is_same_call(A, node)]
+        call = [A for A in call if A not in found]
+        names = next(
+            names
+            for suffix in _suffixes()
+            if not taken & set((names := {A: f"{A.name}{suffix}" for A in call}).values())
+        )
+        found |= names
+        taken |= set(names.values())
+    return {found[node]: node for node in nodes}
+
+
+def _wants_name(node: Expr) -> bool:
+    if isinstance(node, Kernel):
+        return True
+    if not isinstance(node, Output):
+        return False
+    short = len(text(node.args[0])) <= _SHORT
+    return not (node.rule in _INLINE and short)
+
+
+def _is_same_call(A: Output, B: Expr) -> bool:
+    return isinstance(B, Output) and A.rule == B.rule and A.args == B.args
+
+
+def _letter(kernel: Kernel) -> str:
+    # The paper's K has a zero diagonal; L is the Loewner matrix of a matrix function; M a mask.
+    if is_mask(kernel):
+        return "M"
+    return "K" if kernel.diagonal == sp.Integer(0) else "L"
+
+
+def _suffixes() -> Iterator[str]:
+    return chain([""], map(str, count(1)))
+
+
+def _numbered(letter: str) -> Iterator[str]:
+    return (f"{letter}{suffix}" for suffix in _suffixes())

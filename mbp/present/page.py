@@ -1,0 +1,222 @@
+"""What every rendering of a derivation shows, lowered to the grammar and with names given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from mbp.derive.derivation import Derivation, Step
+from mbp.expr import build
+from mbp.expr.latex import latex
+from mbp.expr.nodes import Expr, Kernel, Output, Var
+from mbp.expr.text import text
+from mbp.invariants.declare import declaration_text
+from mbp.invariants.infer import is_
+from mbp.invariants.vocabulary import VOCABULARY
+from mbp.definition import Definition
+from mbp.present.entries import Entries, entries
+from mbp.present.lower import lowered, masked
+from mbp.present.naming import named
+
+CONVENTION = (
+    "The gradient with respect to a structured variable is the projected gradient: the coefficient "
+    "of the variation, projected orthogonally onto the variations that the structure admits."
+)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How the coefficient M of d(X) becomes the gradient of a structured input X."""
+
+    name: str
+    prop: str
+    onto: Expr
+
+
+@dataclass(frozen=True)
+class Call:
+    """Outputs of one decomposition, named: (U, Q) = eig(A)."""
+
+    names: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """A derivation ready to print: `names` for its nodes, `where` by name, operands first."""
+
+    definition: Definition
+    cotangents: Mapping[str, Var]
+    variations: Mapping[str, Expr]
+    gradients: Mapping[str, Expr]
+    where: Mapping[str, Expr]
+    names: Mapping[Expr, str]
+    conditions: tuple[str, ...]
+    gauges: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+    def text(self, node: Expr) -> str:
+        """`node` in the grammar, with the names of this page."""
+        return text(node, self.names)
+
+    def latex(self, node: Expr) -> str:
+        """`node` in the paper's notation, with the letters of this page."""
+        return latex(node, self.names)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The inputs' declarations."""
+        return {name: declaration_text(x) for name, x in self.definition.inputs.items()}
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The outputs' declarations, with the properties that are inferred."""
+        return {name: declared(Y) for name, Y in self.definition.outputs.items()}
+
+    @property
+    def starts_at_definition(self) -> bool:
+        """Whether the proof itself begins with what the outputs are."""
+        return any(self.defines(step) for step in self.steps)
+
+    def defines(self, step: Step) -> bool:
+        """Whether the step says what an output is."""
+        return isinstance(step.lhs, Var) and step.lhs.name in self.definition.outputs
+
+    def sides(self, step: Step, printed: Callable[[Expr, Mapping[Expr, str]], str]) -> tuple[str, str]:
+        """Both sides of a step; what is being defined does not stand for itself."""
+        assert step.lhs is not None and step.rhs is not None
+        names = self.names
+        if self.defines(step) and step.rhs in names:
+            names = {node: name for node, name in names.items() if node is not step.rhs}
+        return printed(step.lhs, self.names), printed(step.rhs, names)
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        """The projection of each input that has a gradient and a structure."""
+        found = []
+        for name in self.gradients:
+            x = self.definition.inputs[name]
+            prop = next((p for p in x.properties if _tangent(p) is not None), None)
+            if prop is not None:
+                M = build.var("M", *x.shape)
+                owner = _tangent(prop)
+                assert owner is not None
+                found.append(Projection(name, prop, VOCABULARY[owner].project(M, x)))
+        return tuple(found)
+
+    @property
+    def definitions(self) -> Iterator[tuple[str, Expr]]:
+        """Each output with what defines it, decompositions spelled out elsewhere."""
+        for name, Y in self.definition.outputs.items():
+            if Y not in self.names:
+                yield name, Y
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The decompositions whose outputs are named, each once."""
+        groups: dict[tuple[str, tuple[Expr, ...]], list[tuple[str, Output]]] = {}
+        for name, node in self.where.items():
+            if isinstance(node, Output):
+                groups.setdefault((node.rule, node.args), []).append((name, node))
+        calls = []
+        for members in groups.values():
+            members.sort(key=lambda member: member[1].index)
+            names, outputs = zip(*members, strict=True)
+            calls.append(Call(names, outputs, int(outputs[0].data[-1])))
+        return tuple(calls)
+
+    @property
+    def kernels(self) -> Iterator[tuple[str, Kernel, Entries]]:
+        """The kernels by name, with their entries."""
+        for name, node in self.where.items():
+            if isinstance(node, Kernel):
+                yield name, node, entries(node, self.names)
+
+    def call_text(self, call: Call) -> str:
+        """A decomposition's call in the grammar."""
+        node = call.outputs[0]
+        return f"{node.rule}({', '.join(map(self.text, node.args))})"
+
+    def call_latex(self, call: Call) -> str:
+        """A decomposition's call in the paper's notation."""
+        node = call.outputs[0]
+        bare = {A: name for A, name in self.names.items() if A not in call.outputs}
+        if call.total == 1:
+            return latex(node, bare)
+        operands = ", ".join(map(self.latex, node.args))
+        return rf"\operatorname{{{node.rule.replace('_', chr(92) + '_')}}}\left({operands}\right)"
+
+
+def page(derivation: Derivation, *, masks: bool = False) -> Page:
+    """The page of `derivation`; with `masks`, triangles become products with a named mask."""
+    lower: Callable[[Expr], Expr] = (lambda A: masked(lowered(A))) if masks else lowered
+    outputs = derivation.definition.outputs
+    variations = {name: lower(A) for name, A in derivation.variations.items()}
+    gradients = {name: lower(A) for name, A in derivation.gradients.items()}
+    steps = tuple(_lowered_steps(derivation.steps, lower))
+    sides = [side for step in steps for side in (step.lhs, step.rhs) if side is not None]
+    where = named(
+        [*gradients.values(), *variations.values(), *sides, *_decompositions(outputs)],
+        derivation.definition.inputs,
+        outputs,
+        derivation.cotangents,
+        {name: lower(A) for name, A in derivation.where.items()},
+    )
+    names: dict[Expr, str] = {node: name for name, node in where.items()}
+    for name, Y in (*outputs.items(), *_definitions(derivation)):
+        names.setdefault(build.variation(Y), f"d({name})")
+        names.setdefault(build.variation(lower(Y)), f"d({name})")
+    return Page(
+        derivation.definition,
+        derivation.cotangents,
+        variations,
+        gradients,
+        where,
+        names,
+        derivation.conditions,
+        derivation.gauges,
+        steps,
+    )
+
+
+def declared(node: Expr) -> str:
+    """The declaration of `node`: its shape and the least properties that imply all known ones."""
+    if isinstance(node, Var):
+        return declaration_text(node)
+    known = [p for p in VOCABULARY.names if p != "constant" and is_(node, p)]
+    minimal = VOCABULARY.minimal(known)
+    return declaration_text(node, minimal)
+
+
+def _tangent(prop: str) -> str | None:
+    # A property without a tangent projection of its own has that of what it implies.
+    return next((p for p in (prop, *_implied(prop)) if VOCABULARY[p].tangent is not None), None)
+
+
+def _implied(prop: str) -> Iterator[str]:
+    for other in VOCABULARY[prop].implies:
+        yield other
+        yield from _implied(other)
+
+
+def _definitions(derivation: Derivation) -> Iterator[tuple[str, Expr]]:
+    # A proof may start by bringing an output into another form, whose variation it then takes.
+    for step in derivation.steps:
+        if isinstance(step.lhs, Var) and step.lhs.name in derivation.definition.outputs:
+            assert step.rhs is not None
+            yield step.lhs.name, step.rhs
+
+
+def _decompositions(outputs: Mapping[str, Expr]) -> list[Expr]:
+    return [Y for Y in outputs.values() if isinstance(Y, Output)]
+
+
+def _lowered_steps(steps: tuple[Step, ...], lower: Callable[[Expr], Expr]) -> Iterator[Step]:
+    for step in steps:
+        if step.lhs is None or step.rhs is None:
+            yield step
+            continue
+        lhs, rhs = lower(step.lhs), lower(step.rhs)
+        if lhs is not rhs or step.lhs is step.rhs:
+            yield replace(step, lhs=lhs, rhs=rhs)
