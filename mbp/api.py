@@ -48,9 +48,7 @@ class Layer:
 
         Raises MbpError, with the place, for a text or declaration that is not right.
         """
-        inputs = {x: declare(x, declaration) for x, declaration in declarations.items()}
-        outputs = parse_outputs(text, inputs, RULEBOOK.functions)
-        return cls(Definition(name, inputs, _named(outputs), doc=text))
+        return one_off_layer(text, declarations, name)
 
     @classmethod
     def from_function(
@@ -91,15 +89,7 @@ class Layer:
 
     def derive(self, wrt: str | None = None) -> Derivation:
         """The two-step derivation; `wrt` keeps the gradient in one input only."""
-        if wrt is None:
-            return self._derivation
-        if wrt not in self.definition.inputs:
-            raise MbpError(
-                f"{self.name} has no input {wrt!r}; it has {', '.join(self.definition.inputs)}"
-            )
-        if wrt not in self.definition.differentiable:
-            raise MbpError(f"{wrt} is constant, so there is no gradient in it")
-        return derive(_fixing_all_but(self.definition, wrt))
+        return self._derivation if wrt is None else derive(fixing_all_but(self.definition, wrt))
 
     def emit_text(self, target: str = "torch") -> str:
         """The generated module's text."""
@@ -204,9 +194,11 @@ def parse(text: str, /, **declarations: str) -> Expr:
     return parse_expression(text, names, RULEBOOK.functions)
 
 
-def scalar_layer(text: str, declarations: Mapping[str, str]) -> Layer:
-    """The layer of a one-off expression."""
-    return Layer.from_text(text, name="expression", **declarations)
+def one_off_layer(text: str, declarations: Mapping[str, str], name: str) -> Layer:
+    """The layer of an expression whose variables may have any name, `name` and `text` included."""
+    inputs = {x: declare(x, declaration) for x, declaration in declarations.items()}
+    outputs = parse_outputs(text, inputs, RULEBOOK.functions)
+    return Layer(Definition(name, inputs, _named(outputs), doc=text))
 
 
 def derive_expression(definition: Definition) -> Derivation:
@@ -224,7 +216,7 @@ def grad(text: str | Expr, /, wrt: str, **declarations: str) -> Expr:
     when `wrt` is not a variable of the expression or is constant.
     """
     definition = Definition("expression", *_expression(text, wrt, declarations))
-    return derive_expression(_fixing_all_but(definition, wrt)).gradients[wrt]
+    return derive_expression(fixing_all_but(definition, wrt)).gradients[wrt]
 
 
 def _expression(
@@ -241,8 +233,15 @@ def _expression(
     return inputs, {"Y": Y}
 
 
-def _fixing_all_but(definition: Definition, wrt: str) -> Definition:
-    """`definition` with every other input constant."""
+def fixing_all_but(definition: Definition, wrt: str) -> Definition:
+    """`definition` with every other input constant.
+
+    Raises MbpError when there is no input `wrt`, or no gradient in it.
+    """
+    if wrt not in definition.inputs:
+        raise MbpError(f"there is no input {wrt!r}; there are {', '.join(definition.inputs)}")
+    if wrt not in definition.differentiable:
+        raise MbpError(f"{wrt} is constant, so there is no gradient in it")
     inputs = {}
     replacement: dict[Expr, Expr] = {}
     for name, x in definition.inputs.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mbp.expr.nodes import Expr, Var
 from mbp.definition import Definition
+from mbp.expr.nodes import Expr, Var
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,58 @@ class Derivation:
     conditions: tuple[str, ...] = ()
     gauges: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
+
+    def verify(self) -> list[tuple[Step, float]]:
+        """Each line of the proof with the relative error of its two sides, in 50 digits.
+
+        Evaluated on random admissible instances; see `mbp.verify.proof`.
+        """
+        from mbp.verify.proof import verify_derivation
+
+        return verify_derivation(self)
+
+    def to_text(self) -> str:
+        """The proof in the expression grammar, justifications at the right."""
+        from mbp.present import to_text
+
+        return to_text(self)
+
+    def to_markdown(self) -> str:
+        """The proof as Markdown with LaTeX formulas."""
+        from mbp.present import to_markdown
+
+        return to_markdown(self)
+
+    def to_latex(self) -> str:
+        """The proof as a LaTeX section for amsmath."""
+        from mbp.present import to_latex
+
+        return to_latex(self)
+
+    def to_html(self) -> str:
+        """The proof as one self-contained page with MathML."""
+        from mbp.present import to_html
+
+        return to_html(self)
+
+    def to_json(self) -> str:
+        """The derivation as one JSON object, every formula in the expression grammar."""
+        from mbp.present import to_json
+
+        return to_json(self)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        from mbp.present import to_html
+
+        return to_html(self, fragment=True)
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+    def _repr_latex_(self) -> str:
+        from mbp.present import to_latex_display
+
+        return to_latex_display(self)

@@ -53,15 +53,14 @@ SUM, INNER, HADAMARD, TERM, SCRIPTED, ATOM, LETTER = range(7)
 
 Piece = tuple[str, int]
 
-_LETTERS = {
-    **{
-        name: rf"\{name}"
-        for name in (
-            "alpha beta gamma delta zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
-            "upsilon phi chi psi omega epsilon Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi "
-            "Psi Omega ell"
-        ).split()
-    },
+_GREEK = [
+    "alpha", "beta", "gamma", "delta", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu",
+    "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "epsilon",
+    "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega",
+]  # fmt: skip
+
+_LETTERS = {name: rf"\{name}" for name in _GREEK} | {
+    "ell": r"\ell",
     "eps": r"\epsilon",
     "lam": r"\lambda",
     "Lam": r"\Lambda",
@@ -251,7 +250,7 @@ class _Printer:
     def _factors(self, pieces: list[Piece]) -> list[str]:
         # A minus sign inside a product needs its parentheses unless it comes first.
         return [
-            _group(text) if strength < TERM or k and text.startswith("-") else text
+            _group(text) if strength < TERM or (k and text.startswith("-")) else text
             for k, (text, strength) in enumerate(pieces)
         ]
 
@@ -274,14 +273,15 @@ class _Printer:
             numerator = " ".join(top) or "1"
             if not top[1:] and above:
                 numerator = self.piece(above[0])[0]
-            denominator = self._base(below[0])[0] if len(bottom) == len(below) == 1 else " ".join(bottom)
+            alone = len(bottom) == len(below) == 1
+            denominator = self._base(below[0])[0] if alone else " ".join(bottom)
             front = [rf"\frac{{{numerator}}}{{{denominator}}}"]
         else:
             front = top
         if matrix:
             piece = self.piece(matrix[0])
-            alone = not front and piece[1] == HADAMARD
-            front.append(piece[0] if alone else self._factors([("", TERM), piece])[1])
+            bare = not front and piece[1] == HADAMARD
+            front.append(piece[0] if bare else self._factors([("", TERM), piece])[1])
         return sign + " ".join(front), TERM
 
     def _base(self, reciprocal: Expr) -> Piece:
@@ -383,7 +383,8 @@ class _Printer:
 
 
 def _exponent(text: str) -> str:
-    return re.sub(r"^(- ?)?\\frac\{(\d+)\}\{(\d+)\}$", lambda m: f"{'-' if m[1] else ''}{m[2]}/{m[3]}", text)
+    fraction = re.fullmatch(r"(?:(-) ?)?\\frac\{(\d+)\}\{(\d+)\}", text)
+    return f"{fraction[1] or ''}{fraction[2]}/{fraction[3]}" if fraction else text
 
 
 def _numerator(value: sp.Expr) -> sp.Expr:
@@ -392,4 +393,4 @@ def _numerator(value: sp.Expr) -> sp.Expr:
 
 def _named(name: str) -> Piece:
     text = letter(name)
-    return text, ATOM if text.startswith("d") and name.startswith("d(") or "_" in text else LETTER
+    return text, ATOM if name.startswith("d(") or "_" in text else LETTER

@@ -25,7 +25,6 @@ from mbp.expr.nodes import (
     Map,
     Number,
     Ones,
-    Output,
     Product,
     Scale,
     Sum,
@@ -81,8 +80,14 @@ def entries(kernel: Kernel, names: Mapping[Expr, str]) -> Entries:
 
 
 def _at_diagonal(entry: sp.Expr) -> sp.Expr:
-    swap = {s: sp.Symbol(s.name.replace("j", "i"), real=True) for s in entry.free_symbols if "[" in s.name}
+    indexed = [s for s in entry.free_symbols if s.name.endswith("]")]
+    swap = {s: sp.Symbol(_swapped(s.name), real=True) for s in indexed}
     return entry.xreplace({J: I, **swap})
+
+
+def _swapped(name: str) -> str:
+    front, bracket, indices = name.rpartition("[")
+    return front + bracket + indices.replace("j", "i")
 
 
 class _Indexed:
@@ -122,7 +127,8 @@ class _Indexed:
                 return sp.Mul(*(self.at(A, i, i) for A in node.args))
             case Inverse(args=(X,)) if i == j and is_(X, "diagonal"):
                 return 1 / self.at(X, i, i)
-        return self.symbol(f"({text(node, self.names)})", rf"\left({latex(node, self.names)}\right)", node, i, j)
+        spelled, shown = text(node, self.names), latex(node, self.names)
+        return self.symbol(f"({spelled})", rf"\left({shown}\right)", node, i, j)
 
     def symbol(self, name: str, front: str, node: Expr, i: str, j: str) -> sp.Symbol:
         """The symbol of an entry of `node`, called `name`, noted with its LaTeX."""
@@ -175,4 +181,5 @@ class _Evaluable(StrPrinter):  # type: ignore[misc]
 
     def _print_polygamma(self, expr: Any) -> str:
         order, x = expr.args
-        return f"digamma({self._print(x)})" if order == 0 else f"polygamma({order}, {self._print(x)})"
+        argument = self._print(x)
+        return f"digamma({argument})" if order == 0 else f"polygamma({order}, {argument})"

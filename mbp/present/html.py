@@ -37,9 +37,9 @@ body { margin: 0; background: #fdfdfb; }
 
 def rendered(derivation: Derivation, *, fragment: bool = False) -> str:
     """A whole page, or as a `fragment` its styled content alone."""
-    content = "\n".join(
-        line for k, part in enumerate(parts(derivation)) for line in _part(part, "h1" if k == 0 else "h2")
-    )
+    first, *others = parts(derivation)
+    lines = [*_part(first, "h1"), *(line for part in others for line in _part(part, "h2"))]
+    content = "\n".join(lines)
     body = f'<style>{_STYLE}</style>\n<article class="mbp">\n{content}\n</article>'
     if fragment:
         return body

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mbp.derive.derivation import Derivation
+from mbp.derive.derivation import Derivation, Step
 from mbp.expr.latex import latex, letter
-from mbp.expr.nodes import Expr
 from mbp.present.page import CONVENTION, Page, page
-from mbp.present.text import first_line, reason_of
+from mbp.present.text import continues, first_line, reason_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,14 @@ class Part:
 def parts(derivation: Derivation) -> tuple[Part, ...]:
     """The derivation part by part, the layer first, its proof, then its results."""
     shown = page(derivation)
-    found = [_layer(shown), *_proof(shown), *_results(shown), _where(shown), *_conditions(shown),
-             _convention(shown)]
+    found = [
+        _layer(shown),
+        *_proof(shown),
+        *_results(shown),
+        _where(shown),
+        *_conditions(shown),
+        _convention(shown),
+    ]
     return tuple(part for part in found if part.items)
 
 
@@ -59,12 +64,13 @@ def _layer(shown: Page) -> Part:
         f"{G.name} is the derivative of the loss with respect to {name}."
         for name, G in shown.cotangents.items()
     ]
-    return Part(definition.name, (*sentences, *([rows] if rows else []), "; ".join(declared) + ".", *loss))
+    formulas = [rows] if rows else []
+    return Part(definition.name, (*sentences, *formulas, "; ".join(declared) + ".", *loss))
 
 
 def _proof(shown: Page) -> Iterator[Part]:
     title, items = "", list[str | list[Line]]()
-    previous: Expr | None = None
+    previous: Step | None = None
     for step in shown.steps:
         if step.heading:
             if items:
@@ -75,8 +81,8 @@ def _proof(shown: Page) -> Iterator[Part]:
                 items.append(step.note)
             continue
         lhs, rhs = shown.sides(step, latex)
-        line = Line("" if step.lhs is previous else lhs, rhs, reason_of(step))
-        previous = step.lhs
+        line = Line("" if continues(previous, step) else lhs, rhs, reason_of(step))
+        previous = step
         if items and isinstance(items[-1], list):
             items[-1].append(line)
         else:

@@ -8,7 +8,7 @@ is a sum over three indices, which no elementwise product expresses.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import sympy as sp
 
@@ -90,7 +90,7 @@ def _function(node: Frechet) -> Expr:
     return build.matmul(U, build.diag_matrix(values), build.transpose(U))
 
 
-@lru_cache(maxsize=None)
+@cache
 def divided_difference(g: sp.Expr, parameters: int) -> tuple[sp.Expr, sp.Expr]:
     """g[λ_i, λ_j] and its limit g′(λ_i) at i = j, as a kernel's entry and diagonal.
 

@@ -8,13 +8,14 @@ from itertools import chain, count
 import sympy as sp
 
 from mbp.expr.dims import dim_names
-from mbp.expr.nodes import Expr, Kernel, Output, Var, topological
+from mbp.expr.nodes import Expr, Kernel, Output, Var, Variation, topological
 from mbp.expr.parser import FUNCTION_NAMES
 from mbp.expr.text import text
 from mbp.present.lower import is_mask
 
 _INLINE = ("pinv", "projector")
 _SHORT = 12
+_INTERMEDIATE = "ABCDEFHNPRTWYZ"
 
 
 def named(
@@ -31,12 +32,8 @@ def named(
     input, of a cotangent, of a dimension or of a function of the grammar.
     """
     nodes = [node for node in topological(*roots) if _wants_name(node)]
-    everything = list(topological(*roots, *inputs.values(), *outputs.values()))
-    taken = {*inputs, *outputs, *(G.name for G in cotangents.values())}
-    taken |= {node.name for node in everything if isinstance(node, Var)}
-    taken |= set(dim_names(*(n for node in everything for n in node.shape)))
-    taken |= {"i", "j", "d", "G", "pi", *FUNCTION_NAMES}
-
+    taken = {*outputs, *(G.name for G in cotangents.values())}
+    taken |= names_in(*roots, *inputs.values(), *outputs.values())
     found: dict[Expr, str] = {}
     for name, node in outputs.items():
         if isinstance(node, Output):
@@ -54,7 +51,7 @@ def named(
             continue
         call = [A for A in nodes if isinstance(A, Output) and _is_same_call(A, node)]
         call = [A for A in call if A not in found]
-        names = next(
+        names: dict[Expr, str] = next(
             names
             for suffix in _suffixes()
             if not taken & set((names := {A: f"{A.name}{suffix}" for A in call}).values())
@@ -62,6 +59,25 @@ def named(
         found |= names
         taken |= set(names.values())
     return {found[node]: node for node in nodes}
+
+
+def abbreviated(roots: Iterable[Expr], known: Iterable[Expr], taken: set[str]) -> dict[str, Expr]:
+    """Letters for the expressions whose variation a proof speaks of, other than those `known`."""
+    letters = (f"{letter}{suffix}" for suffix in _suffixes() for letter in _INTERMEDIATE)
+    skip = set(known)
+    found: dict[str, Expr] = {}
+    for node in topological(*roots):
+        if isinstance(node, Variation) and node not in skip and node.args[0].args:
+            found[next(name for name in letters if name not in taken)] = node.args[0]
+    return found
+
+
+def names_in(*roots: Expr) -> set[str]:
+    """The names that mean something below `roots`: variables, dimensions and the grammar's own."""
+    nodes = list(topological(*roots))
+    variables = {node.name for node in nodes if isinstance(node, Var)}
+    dims = dim_names(*(n for node in nodes for n in node.shape))
+    return {*variables, *dims, "i", "j", "d", "G", "pi", *FUNCTION_NAMES}
 
 
 def _wants_name(node: Expr) -> bool:

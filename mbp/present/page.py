@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from mbp.definition import Definition
 from mbp.derive.derivation import Derivation, Step
 from mbp.expr import build
 from mbp.expr.latex import latex
-from mbp.expr.nodes import Expr, Kernel, Output, Var
+from mbp.expr.nodes import Expr, Kernel, Output, Var, topological
 from mbp.expr.text import text
 from mbp.invariants.declare import declaration_text
 from mbp.invariants.infer import is_
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.definition import Definition
 from mbp.present.entries import Entries, entries
 from mbp.present.lower import lowered, masked
-from mbp.present.naming import named
+from mbp.present.naming import abbreviated, named, names_in
+
+Printer = Callable[[Expr, Mapping[Expr, str]], str]
 
 CONVENTION = (
     "The gradient with respect to a structured variable is the projected gradient: the coefficient "
@@ -83,7 +85,7 @@ class Page:
         """Whether the step says what an output is."""
         return isinstance(step.lhs, Var) and step.lhs.name in self.definition.outputs
 
-    def sides(self, step: Step, printed: Callable[[Expr, Mapping[Expr, str]], str]) -> tuple[str, str]:
+    def sides(self, step: Step, printed: Printer) -> tuple[str, str]:
         """Both sides of a step; what is being defined does not stand for itself."""
         assert step.lhs is not None and step.rhs is not None
         names = self.names
@@ -149,7 +151,11 @@ class Page:
 
 
 def page(derivation: Derivation, *, masks: bool = False) -> Page:
-    """The page of `derivation`; with `masks`, triangles become products with a named mask."""
+    """The page of `derivation` for a reader, to whom each intermediate variation has a letter.
+
+    With `masks` it is for a program: triangles become products with a named mask, and nothing has
+    a name but kernels and outputs of decompositions.
+    """
     lower: Callable[[Expr], Expr] = (lambda A: masked(lowered(A))) if masks else lowered
     outputs = derivation.definition.outputs
     variations = {name: lower(A) for name, A in derivation.variations.items()}
@@ -167,6 +173,12 @@ def page(derivation: Derivation, *, masks: bool = False) -> Page:
     for name, Y in (*outputs.items(), *_definitions(derivation)):
         names.setdefault(build.variation(Y), f"d({name})")
         names.setdefault(build.variation(lower(Y)), f"d({name})")
+    if not masks:
+        taken = {*outputs, *where, *names_in(*sides, *derivation.definition.inputs.values())}
+        varied_outputs = [build.variation(node) for node in where.values()]
+        letters = abbreviated(sides, [*names, *varied_outputs], taken)
+        steps = tuple(_with_letters(steps, letters))
+        names |= {build.variation(node): f"d({letter})" for letter, node in letters.items()}
     return Page(
         derivation.definition,
         derivation.cotangents,
@@ -206,6 +218,21 @@ def _definitions(derivation: Derivation) -> Iterator[tuple[str, Expr]]:
         if isinstance(step.lhs, Var) and step.lhs.name in derivation.definition.outputs:
             assert step.rhs is not None
             yield step.lhs.name, step.rhs
+
+
+def _with_letters(steps: tuple[Step, ...], letters: Mapping[str, Expr]) -> Iterator[Step]:
+    # A letter is introduced by a line of its own, right before its variation first occurs.
+    waiting = {build.variation(node): letter for letter, node in letters.items()}
+    for step in steps:
+        sides = [side for side in (step.lhs, step.rhs) if side is not None]
+        here = [node for node in topological(*sides) if node in waiting]
+        if step.heading and here:
+            yield Step(None, None, heading=step.heading)
+            step = replace(step, heading="")
+        for node in here:
+            N = node.args[0]
+            yield Step(build.var(waiting.pop(node), *N.shape), N, note="named")
+        yield step
 
 
 def _decompositions(outputs: Mapping[str, Expr]) -> list[Expr]:

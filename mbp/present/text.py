@@ -28,7 +28,8 @@ def rendered(derivation: Derivation) -> str:
         list(_conditions(shown)),
         list(_convention(shown)),
     ]
-    return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block) + "\n"
+    texts = ("\n".join(line.rstrip() for line in block) for block in blocks if block)
+    return "\n\n".join(texts) + "\n"
 
 
 def _layer(shown: Page) -> Iterator[str]:
@@ -57,18 +58,19 @@ def _layer(shown: Page) -> Iterator[str]:
 def _proof(shown: Page) -> Iterator[list[str]]:
     block: list[Step] = []
     for step in shown.steps:
-        if step.heading and block:
+        if step.heading:
             yield list(_block(shown, block))
             block = []
         block.append(step)
-    if block:
-        yield list(_block(shown, block))
+    yield list(_block(shown, block))
 
 
 def _block(shown: Page, steps: list[Step]) -> Iterator[str]:
     formulas = [shown.sides(s, text) for s in steps if s.lhs is not None and s.rhs is not None]
     left = min(max((len(lhs) for lhs, _ in formulas), default=0), _WIDEST_LEFT)
-    previous: Expr | None = None
+    if not any(step.note or step.lhs is not None for step in steps):
+        return
+    previous: Step | None = None
     lines: list[tuple[str, str]] = []
     for step in steps:
         if step.heading:
@@ -78,8 +80,8 @@ def _block(shown: Page, steps: list[Step]) -> Iterator[str]:
             previous = None
             continue
         lhs, rhs = shown.sides(step, text)
-        lhs = "" if step.lhs is previous else lhs
-        previous = step.lhs
+        lhs = "" if continues(previous, step) else lhs
+        previous = step
         if len(lhs) > left:
             lines.append((f"  {lhs}", ""))
             lhs = ""
@@ -87,7 +89,8 @@ def _block(shown: Page, steps: list[Step]) -> Iterator[str]:
         for k, line in enumerate(broken):
             front = f"  {'' if k else lhs:{left}} {' ' if k else '='} {line}"
             lines.append((front, reason_of(step) if k == len(broken) - 1 else ""))
-    column = max((len(front) for front, reason in lines if reason and len(front) <= _REASON), default=0)
+    fronts = [len(front) for front, reason in lines if reason and len(front) <= _REASON]
+    column = max(fronts, default=0)
     for front, reason in lines:
         yield f"{front:{column}}   {reason}" if reason else front
 
@@ -176,6 +179,11 @@ def reason_of(step: Step) -> str:
     """What justifies a line, in a few words."""
     by = f"by {', '.join(step.by)}" if step.by else ""
     return "; ".join(word for word in (by, step.note) if word)
+
+
+def continues(previous: Step | None, step: Step) -> bool:
+    """Whether a line goes on from the one before: the same left side, or from its right side."""
+    return previous is not None and (step.lhs is previous.lhs or step.lhs is previous.rhs)
 
 
 def first_line(doc: str) -> str:

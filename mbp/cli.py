@@ -1,0 +1,284 @@
+"""The command line: `mbp layers`, `derive`, `emit`, `check`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mbp.errors import MbpError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from mbp.derive.derivation import Derivation
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""The exit statuses."""
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Derives the backward pass of a matrix layer, proves it, emits it and checks it.",
+)
+
+
+class Format(StrEnum):
+    """How a derivation is written."""
+
+    text = "text"
+    markdown = "markdown"
+    latex = "latex"
+    html = "html"
+    json = "json"
+
+
+Expression = Annotated[
+    str | None,
+    typer.Option(
+        "-e", metavar="EXPR", help="An expression instead of a layer.", show_default=False
+    ),
+]
+Let = Annotated[
+    list[str] | None,
+    typer.Option("--let", metavar="'X: m n'", help="Declares a variable of EXPR; repeatable."),
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TARGET…", help="Built-in layers, or FILE.py:NAME.", show_default=False),
+]
+All = Annotated[bool, typer.Option("--all", help="All built-in layers.")]
+
+
+@app.callback(invoke_without_command=True)
+def _rules(
+    context: typer.Context,
+    rules: Annotated[
+        list[Path] | None,
+        typer.Option("--rules", metavar="DIR", help="Loads further rules; repeatable."),
+    ] = None,
+) -> None:
+    if rules:
+        from mbp.api import load_rules
+
+        for directory in rules:
+            load_rules(directory)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def layers() -> int:
+    """The built-in layers, a line each."""
+    from mbp.layers import registry
+    from mbp.present.text import first_line
+
+    built_in = registry()
+    width = max(map(len, built_in))
+    for name, layer in built_in.items():
+        typer.echo(f"{name:{width}}  {first_line(layer.definition.doc)}")
+    return DONE
+
+
+@app.command()
+def derive(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET", help="A built-in layer, or FILE.py:NAME.", show_default=False
+        ),
+    ] = None,
+    expression: Expression = None,
+    let: Let = None,
+    wrt: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Derives in this input only.", show_default=False),
+    ] = None,
+    format: Annotated[Format, typer.Option(help="How to write it.")] = Format.text,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", metavar="FILE", help="Writes to a file.", show_default=False),
+    ] = None,
+) -> int:
+    """The two-step proof of a layer's variation and gradients."""
+    from mbp.targets import targets
+
+    (found,) = targets([target] if target else [], expression, let or [])
+    text = rendered(found.derivation(wrt), format)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _write(output, text)
+    return DONE
+
+
+def rendered(derivation: Derivation, format: Format) -> str:
+    """The derivation as text that ends in a line break."""
+    from mbp import present
+
+    text: str = getattr(present, f"to_{format.value}")(derivation)
+    return text if text.endswith("\n") else text + "\n"
+
+
+@app.command()
+def emit(
+    names: Names = None,
+    every: All = False,
+    expression: Expression = None,
+    let: Let = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The name of the layer of -e EXPR.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", metavar="DIR", help="Where to; generated/ if not given.", show_default=False
+        ),
+    ] = None,
+    target: Annotated[str, typer.Option(metavar="torch|…", help="For which library.")] = "torch",
+    check: Annotated[bool, typer.Option("--check", help="Writes nothing; fails if stale.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrites files edited by hand.")
+    ] = False,
+) -> int:
+    """Writes a layer's module, or checks that it is up to date."""
+    from mbp.targets import targets
+
+    if (expression is None) != (name is None):
+        raise MbpError("-e EXPR and --name NAME go together: the module needs a name")
+    directory = output or Path("generated") / ("" if target == "torch" else target)
+    wanted = targets(names or [], expression, let or [], every=every, name=name)
+    status = DONE
+    with _progress("emit", len(wanted)) as progress:
+        for one in wanted:
+            progress.start(one.layer.name)
+            if not check:
+                typer.echo(one.layer.emit(directory, target, force))
+            elif stale := _stale(directory / f"{one.layer.name}.py", one.layer.emit_text(target)):
+                typer.echo(stale)
+                status = FAILED
+            progress.advance()
+    return status
+
+
+def _stale(path: Path, text: str) -> str | None:
+    if not path.is_file():
+        return f"{path}: missing"
+    if path.read_bytes() != text.encode():
+        return f"{path}: stale; run mbp emit"
+    return None
+
+
+@app.command()
+def check(
+    names: Names = None,
+    every: All = False,
+    expression: Expression = None,
+    let: Let = None,
+) -> int:
+    """Verifies generated modules numerically, a row each."""
+    from mbp.targets import targets
+
+    wanted = targets(names or [], expression, let or [], every=every)
+    failures = 0
+    width = max(len(one.layer.name) for one in wanted)
+    with _progress("check", len(wanted)) as progress:
+        for one in wanted:
+            progress.start(one.layer.name)
+            report = one.layer.check(progress.start)
+            failures += not report.passed
+            progress.print(f"{one.layer.name:{width}}  {report.summary}")
+            progress.advance()
+    verdict = f"{failures} failed" if failures else "all passed"
+    typer.echo(f"{len(wanted)} layer{'s' * (len(wanted) != 1)} checked, {verdict}")
+    return FAILED if failures else DONE
+
+
+class _Steps:
+    """A progress bar on the terminal's stderr; nothing at all where stderr is no terminal."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._task = None if progress is None else progress.add_task("", total=total)
+
+    def start(self, what: str) -> None:
+        """Says what is being done now."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=what)
+
+    def advance(self) -> None:
+        """One more is done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task)
+
+    def print(self, line: str) -> None:
+        """A line on stdout, above the bar."""
+        typer.echo(line)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[_Steps]:
+    if not sys.stderr.isatty() or total < 2:
+        yield _Steps(None, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Steps(progress, total)
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise MbpError(f"cannot write {path}: {error.strerror}") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit status."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(
+            list(sys.argv[1:] if arguments is None else arguments), "mbp", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except MbpError as error:
+        return _refuse(str(error))
+    except typer.TyperException as error:
+        return _refuse(" ".join(error.format_message().split()))
+    except BrokenPipeError:
+        # Whoever read our output has had enough; say nothing when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _refuse(f"{place}{error.strerror or error}")
+    except RecursionError:
+        return _refuse("the expression is nested too deeply")
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:  # a fault of ours, but the reader of a traceback is not here
+        return _refuse(f"unexpected {type(error).__name__}: {error}; please report it")
+    return status if isinstance(status, int) else DONE
+
+
+def _refuse(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return BAD_INPUT
