@@ -1,0 +1,267 @@
+"""Checks the variation of a decomposition without any algorithm that computes its outputs.
+
+A point of the variety {(inputs, outputs) : equations and invariants hold} is found by
+Gauss–Newton from a random start; the null space of the varied equations there holds every
+admissible (dX, dY). Frames and pair systems play no part: this is linear algebra on numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbp.derive.implicit.definition import Definition
+from mbp.derive.variation import vary
+from mbp.errors import MbpError
+from mbp.expr import build
+from mbp.expr.nodes import Expr, Var, Variation
+from mbp.invariants.vocabulary import VOCABULARY
+from mbp.verify.evaluate import evaluate
+
+Array = NDArray[np.float64]
+Values = dict[Expr, Array]
+
+_STEPS = 100
+_TOLERANCE = 1e-8
+"""Singular values below this part of the largest count as zero: the rank of exact equations."""
+
+
+@dataclass(frozen=True)
+class Variety:
+    """A definition's equations at given sizes; `rank` is that of matrices of declared rank.
+
+    `sizes` maps dimension names to integers.
+    """
+
+    definition: Definition
+    sizes: Mapping[str, int]
+    rank: int = 1
+
+    @property
+    def declared(self) -> tuple[Var, ...]:
+        """Inputs and outputs."""
+        return (*self.definition.inputs, *self.definition.outputs)
+
+    @cached_property
+    def factors(self) -> dict[Var, tuple[Var, Var]]:
+        """Two factors for each matrix of declared rank, which keep it at that rank."""
+        ranked = self.definition.constant_rank | {
+            name for pair in self.definition.equal_rank for name in pair
+        }
+        return {
+            x: (build.var(f"B_{x.name}", x.rows, self.rank), build.var(f"C_{x.name}", x.cols, self.rank))
+            for x in self.declared if x.name in ranked
+        }
+
+    @cached_property
+    def letters(self) -> tuple[Var, ...]:
+        """All unknowns of the variety: the declared letters and the factors."""
+        return (*self.declared, *(B for pair in self.factors.values() for B in pair))
+
+    @cached_property
+    def equations(self) -> tuple[tuple[Expr, Expr], ...]:
+        """Each equation as (residual, its variation)."""
+        sides = list(self.definition.equations)
+        for x in self.declared:
+            found = (VOCABULARY[n].equation_of(x) for n in sorted(VOCABULARY.closure(x.properties)))
+            sides.extend(dict.fromkeys(s for s in found if s is not None))
+        sides.extend((x, build.matmul(B, C.T)) for x, (B, C) in self.factors.items())
+        residuals = [build.subtract(left, right) for left, right in sides]
+        return tuple((r, _varied(r)) for r in residuals)
+
+    # --- numbers ----------------------------------------------------------------------------
+
+    def _numbers(self, values: Values, changes: Values) -> Mapping[object, Array]:
+        return {**values, **{Variation(x): v for x, v in changes.items()}, **self.sizes}  # type: ignore[dict-item]
+
+    def _shape(self, x: Var) -> tuple[int, int]:
+        sizes = {n: self.sizes[n.name] for n in (x.rows.free_symbols | x.cols.free_symbols)}
+        return int(x.rows.xreplace(sizes)), int(x.cols.xreplace(sizes))
+
+    def _split(self, vector: Array) -> Values:
+        values: Values = {}
+        for x in self.letters:
+            rows, cols = self._shape(x)
+            values[x], vector = vector[: rows * cols].reshape(rows, cols), vector[rows * cols :]
+        return values
+
+    def _joined(self, values: Values) -> Array:
+        return np.concatenate([values[x].ravel() for x in self.letters])
+
+    def residual(self, values: Values) -> Array:
+        """All equations at a point, stacked."""
+        env = self._numbers(values, {})
+        return np.concatenate([np.asarray(evaluate(r, env)).ravel() for r, _ in self.equations])
+
+    def varied(self, values: Values, changes: Values) -> Array:
+        """All varied equations at a point along `changes`, stacked."""
+        env = self._numbers(values, changes)
+        return np.concatenate([np.asarray(evaluate(v, env)).ravel() for _, v in self.equations])
+
+    def jacobian(self, values: Values) -> Array:
+        """The matrix of the varied equations in the entries of all letters."""
+        count = len(self._joined(values))
+        constant = np.concatenate([
+            np.full(values[x].size, float("constant" in x.properties)) for x in self.letters
+        ])
+        columns = [
+            self.varied(values, self._split(e)) if not constant[k] else None
+            for k, e in enumerate(np.eye(count))
+        ]
+        height = len(next(c for c in columns if c is not None))
+        return np.stack([np.zeros(height) if c is None else c for c in columns], axis=1)
+
+    # --- points and directions --------------------------------------------------------------
+
+    def point(self, rng: np.random.Generator) -> Values:
+        """A random point of the variety. Raises MbpError when Gauss–Newton finds none."""
+        for _ in range(20):
+            z = self._joined(self._start(rng))
+            for _ in range(_STEPS):
+                values = self._split(z)
+                r = self.residual(values)
+                if np.abs(r).max() < 1e-13 * max(1.0, np.abs(z).max()) ** 2:
+                    if self._admissible(values):
+                        return values
+                    break
+                z = z - np.linalg.lstsq(self.jacobian(values), r, rcond=1e-10)[0]
+                if not np.isfinite(z).all() or np.abs(z).max() > 1e3:
+                    break
+        raise MbpError(f"no point found that satisfies the equations of {self.definition.name}")
+
+    def _start(self, rng: np.random.Generator) -> Values:
+        values: Values = {}
+        for x in self.letters:
+            known = VOCABULARY.closure(x.properties)
+            rows, cols = self._shape(x)
+            Z = rng.normal(size=(rows, cols))
+            if "positive_definite" in known:
+                Z = Z @ Z.T / rows + np.eye(rows)
+            elif "diagonal" in known:
+                Z = np.diag(np.sort(rng.uniform(0.5, 1.0 + rows, rows))[::-1])
+            elif known & {"lower_triangular", "upper_triangular", "invertible"}:
+                Z = Z + 2 * np.eye(rows)
+            elif "nonnegative" in known or "constant" in known:
+                Z = np.abs(Z) + 0.5
+            values[x] = Z
+        for x, (B, C) in self.factors.items():
+            if "projector" in x.properties:
+                values[B] = np.linalg.qr(values[B])[0]
+            if "positive_semidefinite" in VOCABULARY.closure(x.properties):
+                values[C] = values[B]
+            values[x] = values[B] @ values[C].T
+        return values
+
+    def _admissible(self, values: Values) -> bool:
+        """Whether the strict inequalities hold, well away from their boundary."""
+        for x in self.declared:
+            known = VOCABULARY.closure(x.properties)
+            X = values[x]
+            if "positive_definite" in known and np.linalg.eigvalsh(X).min() < 1e-2:
+                return False
+            if "diagonal" in known:
+                s = np.sort(np.abs(np.diag(X)))
+                if s[0] < 1e-2 or (len(s) > 1 and np.diff(s).min() < 1e-2):
+                    return False
+                if "nonnegative" in known and np.diag(X).min() < 0:
+                    return False
+            if "full_column_rank" in known and np.linalg.svd(X, compute_uv=False)[-1] < 1e-2:
+                return False
+        return all(
+            np.linalg.svd(values[x], compute_uv=False)[self.rank - 1] > 1e-2 for x in self.factors
+        )
+
+    def tangents(self, values: Values) -> Array:
+        """An orthonormal basis of the admissible (dX, dY, …), one a row."""
+        J = self.jacobian(values)
+        _, s, V = np.linalg.svd(J)
+        return V[int((s > _TOLERANCE * s[0]).sum()) :]
+
+    def _columns(self, letters: tuple[Var, ...]) -> Array:
+        chosen, start = [], 0
+        for x in self.letters:
+            size = int(np.prod(self._shape(x)))
+            if x in letters:
+                chosen.extend(range(start, start + size))
+            start += size
+        return np.array(chosen, dtype=int)
+
+    def gauge(self, values: Values) -> Array:
+        """An orthonormal basis, one a row, of the dY that the equations admit at dX = 0."""
+        N = self.tangents(values)
+        inputs, outputs = (self._columns(k) for k in (self.definition.inputs, self.definition.outputs))
+        still = N[:, inputs]
+        _, s, V = np.linalg.svd(still.T, full_matrices=True)
+        free = V[int((s > _TOLERANCE).sum()) :] @ N
+        _, s, V = np.linalg.svd(free[:, outputs], full_matrices=False)
+        return V[s > _TOLERANCE]
+
+    # --- verdicts ---------------------------------------------------------------------------
+
+    def outputs_along(
+        self, values: Values, changes: Values, variations: Mapping[str, Expr]
+    ) -> Values:
+        """The derived dY along the inputs' `changes`."""
+        env = self._numbers(
+            {x: values[x] for x in self.declared}, {x: changes[x] for x in self.definition.inputs}
+        )
+        return {y: np.asarray(evaluate(variations[y.name], env)) for y in self.definition.outputs}
+
+    def linear_error(self, variations: Mapping[str, Expr], rng: np.random.Generator) -> float:
+        """The largest part of derived dY − admissible dY outside the gauge, relative to dY."""
+        values = self.point(rng)
+        N, gauge = self.tangents(values), self.gauge(values)
+        worst = 0.0
+        for _ in range(3):
+            changes = self._split(rng.normal(size=len(N)) @ N)
+            worst = max(worst, self._difference(values, changes, variations, gauge))
+        return worst
+
+    def curve_error(
+        self, variations: Mapping[str, Expr], rng: np.random.Generator, step: float = 1e-4
+    ) -> float:
+        """The same along a curve on the variety, by central differences: O(step²)."""
+        values = self.point(rng)
+        N, gauge = self.tangents(values), self.gauge(values)
+        direction = rng.normal(size=len(N)) @ N
+        z = self._joined(values)
+        ahead, behind = (self._retracted(z + sign * step * direction) for sign in (1, -1))
+        changes = self._split((ahead - behind) / (2 * step))
+        return self._difference(values, changes, variations, gauge)
+
+    def _retracted(self, z: Array) -> Array:
+        for _ in range(20):
+            values = self._split(z)
+            r = self.residual(values)
+            if np.abs(r).max() < 1e-14:
+                break
+            z = z - np.linalg.lstsq(self.jacobian(values), r, rcond=1e-10)[0]
+        return z
+
+    def _difference(
+        self, values: Values, changes: Values, variations: Mapping[str, Expr], gauge: Array
+    ) -> float:
+        derived = self.outputs_along(values, changes, variations)
+        names = self.definition.outputs
+        wanted = np.concatenate([changes[y].ravel() for y in names])
+        got = np.concatenate([derived[y].ravel() for y in names])
+        difference = got - wanted
+        difference = difference - gauge.T @ (gauge @ difference)
+        return float(np.linalg.norm(difference) / max(1e-3, float(np.linalg.norm(wanted))))
+
+
+def _varied(e: Expr) -> Expr:
+    memo: dict[Expr, Expr] = {}
+
+    def d(node: Expr) -> Expr:
+        if isinstance(node, Var):
+            return build.variation(node)
+        if node not in memo:
+            memo[node] = vary(node, d).variation if node.args else build.zeros(*node.shape)
+        return memo[node]
+
+    return d(e)
