@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from mbp.definition import Definition
 from mbp.derive.adjoint import holds_variation, move
 from mbp.derive.derivation import Derivation, Step
-from mbp.derive.implicit import Condition, variation_of
-from mbp.derive.variation import Varied, is_constant, vary
+from mbp.derive.implicit import variation_of
+from mbp.derive.variation import Varied, is_constant, letters_at, vary
 from mbp.expr import build
 from mbp.expr.nodes import (
     Expr,
@@ -67,6 +67,7 @@ class _Deriver:
     given: Mapping[str, Expr] | None = None
     letter: str = "G"
     steps: list[Step] = field(default_factory=list)
+    proven: set[tuple[str, tuple[Expr, ...]]] = field(default_factory=set)
 
     def derivation(self) -> Derivation:
         outputs = {name: simplify(Y) for name, Y in self.definition.outputs.items()}
@@ -129,9 +130,28 @@ class _Deriver:
             return Varied(build.variation(stage), ())
         for node in _between(stage, boundary):  # bottom up: deep expressions do not recurse
             d(node)
+        if isinstance(stage, Output):
+            self._prove(stage)
         result = simplify(level(stage))
         self.steps.append(Step(build.variation(stage), result, tuple(by)))
         return Varied(result, tuple(by))
+
+    def _prove(self, stage: Output) -> None:
+        """The proof of a decomposition's variation from its defining equations, once a call."""
+        if (stage.rule, stage.args) in self.proven:
+            return
+        self.proven.add((stage.rule, stage.args))
+        replacement, dims = letters_at(stage, build.variation)
+
+        def actual(side: Expr | None) -> Expr | None:
+            return None if side is None else build.instantiate(side, replacement, dims)
+
+        self.steps.append(Step(None, None, heading=f"From the defining equations of {stage.rule}"))
+        for step in variation_of(RULEBOOK.decompositions[stage.rule]).steps:
+            if step.by == "back in matrix form":
+                continue  # the line that follows, for each output
+            self.steps.append(Step(actual(step.lhs), actual(step.rhs), (step.by,), step.note))
+        self.steps.append(Step(None, None, heading="Step 1, continued"))
 
     def _compose(self, levels: Mapping[Expr, Varied]) -> dict[str, Expr]:
         whole: dict[Expr, Expr] = {}
@@ -217,13 +237,9 @@ class _Deriver:
         for stage in self.stages:
             if isinstance(stage, Output):
                 solution = variation_of(RULEBOOK.decompositions[stage.rule])
-                conditions += [_condition_text(c) for c in solution.conditions]
-                gauges += [f"{g.output}: {g.entries}; {g.fixed}" for g in solution.gauges]
+                conditions += solution.conditions
+                gauges += solution.gauges
         return tuple(dict.fromkeys(conditions)), tuple(dict.fromkeys(gauges))
-
-
-def _condition_text(condition: Condition) -> str:
-    return f"{condition.text} when {condition.when}" if condition.when else condition.text
 
 
 def project(M: Expr, x: Var) -> Expr:

@@ -136,7 +136,16 @@ def _vary_matrix_function(node: Frechet, d: Callable[[Expr], Expr]) -> Varied:
 
 def _vary_output(node: Output, d: Callable[[Expr], Expr]) -> Varied:
     rule = RULEBOOK.decompositions[node.rule]
-    solution = variation_of(rule)
+    replacement, dims = letters_at(node, d)
+    template = variation_of(rule).variations[rule.outputs[node.index].name]
+    return Varied(build.instantiate(template, replacement, dims), (f"{node.rule} varied",))
+
+
+def letters_at(
+    node: Output, d: Callable[[Expr], Expr]
+) -> tuple[dict[Expr, Expr], dict[sp.Symbol, Dim]]:
+    """What the letters and dimension names of a decomposition's rule stand for at `node`."""
+    rule = RULEBOOK.decompositions[node.rule]
     outputs = RULEBOOK.call(node.rule, *node.args)
     dims: dict[sp.Symbol, Dim] = {}
     replacement: dict[Expr, Expr] = {}
@@ -145,8 +154,9 @@ def _vary_output(node: Output, d: Callable[[Expr], Expr]) -> Varied:
         replacement[letter] = actual
     for letter, actual in zip(rule.inputs, node.args):
         replacement[build.variation(letter)] = d(actual)
-    template = solution.variations[rule.outputs[node.index].name]
-    return Varied(build.instantiate(template, replacement, dims), (f"{node.rule} varied",))
+    for letter, actual in zip(rule.outputs, outputs):
+        replacement[build.variation(letter)] = build.variation(actual)
+    return replacement, dims
 
 
 def _vary_kernel(node: Kernel, d: Callable[[Expr], Expr]) -> Varied:

@@ -50,7 +50,6 @@ from mbp.expr.nodes import (
 )
 from mbp.rulebook import RULEBOOK
 
-
 RANK_TOLERANCE = 1e-9
 
 

@@ -1,0 +1,297 @@
+"""`mbp check`: a generated module against witnesses that know nothing of its derivation.
+
+forward       the outputs against the plain forward
+autograd      the gradient against autograd of the plain forward
+differences   the gradient against central differences along admissible directions
+dot product   ⟨G, L(dX)⟩ = ⟨L*(G), dX⟩ of the emitted variation and adjoint
+gradcheck     torch's own check, through a smooth parametrisation of the admissible set
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbp.errors import MbpError
+from mbp.expr.dims import ONE
+from mbp.expr.nodes import Expr, Var
+from mbp.invariants.infer import declared
+from mbp.verify.instances import (
+    curve,
+    deficient_ranks,
+    is_fixed,
+    random_point,
+    random_sizes,
+    random_variation,
+)
+from mbp.verify.parametrise import parametrise
+from mbp.verify.plain import plain_forward
+
+if TYPE_CHECKING:
+    from mbp.api import Layer
+
+TOLERANCES: Mapping[str, float] = {
+    "forward": 1e-9,
+    "autograd": 1e-9,
+    "differences": 1e-6,
+    "dot product": 1e-9,
+    "gradcheck": 0.5,
+}
+"""The largest relative error that passes; gradcheck answers 0 or 1."""
+
+BATCHES: tuple[tuple[int, ...], ...] = ((), (3,))
+ATTEMPTS = 1000
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The worst relative error of one input's gradient against one witness, over all sizes."""
+
+    layer: str
+    input: str
+    witness: str
+    error: float
+
+    @property
+    def tolerance(self) -> float:
+        """The largest error that passes."""
+        return TOLERANCES[self.witness]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within its tolerance; NaN is not."""
+        return self.error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found: a row for each input and witness."""
+
+    layer: str
+    rows: tuple[Row, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row passed."""
+        return all(row.passed for row in self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{row.layer:<22}{row.input:<8}{row.witness:<14}{row.error:10.1e}"
+            f"  {'ok' if row.passed else 'FAILED'}"
+            for row in self.rows
+        ]
+        return "\n".join(lines)
+
+
+def check(layer: Layer, progress: Progress | None = None) -> Report:
+    """Verifies the generated module of `layer`, batched and not, in float64.
+
+    Sizes cover square, tall and wide inputs where the layer allows them. `progress` is told what
+    is being checked. Raises MbpError when no admissible instance can be found.
+    """
+    say = progress or (lambda what: None)
+    worst: dict[tuple[str, str], float] = {}
+    rng = np.random.default_rng(0)
+    for sizes in _size_choices(layer, rng):
+        for batch in BATCHES:
+            shape = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            say(f"{layer.name} ({shape}, batch {batch})")
+            instance = _Instance(layer, sizes, batch, rng)
+            for key, error in instance.errors():
+                error = float("inf") if np.isnan(error) else error
+                worst[key] = max(worst.get(key, 0.0), error)
+    rows = [Row(layer.name, x, witness, error) for (x, witness), error in worst.items()]
+    order = list(layer.definition.inputs)
+    return Report(layer.name, tuple(sorted(rows, key=lambda row: order.index(row.input))))
+
+
+def _size_choices(layer: Layer, rng: np.random.Generator) -> list[dict[str, int]]:
+    """A few assignments of the dimensions, with every order of them that is possible."""
+    found: dict[tuple[int, ...], dict[str, int]] = {}
+    exprs = [*layer.definition.inputs.values(), *layer.definition.outputs.values()]
+    for _ in range(24):
+        sizes = random_sizes(exprs, rng, smallest=3)
+        ranking = tuple(np.argsort(list(sizes.values())))
+        found.setdefault(ranking, sizes)
+    return list(found.values())[:3]
+
+
+class _Instance:
+    """One random admissible point of a layer, with random cotangents, in torch and float64."""
+
+    def __init__(
+        self, layer: Layer, sizes: Mapping[str, int], batch: tuple[int, ...],
+        rng: np.random.Generator,
+    ) -> None:  # fmt: skip
+        self.layer = layer
+        self.definition = layer.definition
+        self.sizes = sizes
+        self.rng = rng
+        self.batch = batch
+        self.function = getattr(layer.compile(), layer.name)
+        self.ranks = deficient_ranks(tuple(self.definition.outputs.values()), sizes)
+        self.values = self._sampled()
+        self.torch_values = {x: self._stacked(x, points) for x, points in self.values.items()}
+        plain = self.plain(self.torch_values)
+        self.cotangents = {
+            name: torch.from_numpy(rng.normal(size=value.shape)) for name, value in plain.items()
+        }
+
+    def _sampled(self) -> dict[Var, list[np.ndarray]]:
+        """Points of every input, one per batch element, at which the outputs are finite."""
+        count = int(np.prod(self.batch))
+        points: dict[Var, list[np.ndarray]] = {x: [] for x in self.definition.inputs.values()}
+        fixed = {
+            x: random_point(x, self.sizes, self.rng) for x in points if x.is_scalar and is_fixed(x)
+        }
+        for _ in range(count):
+            for _ in range(ATTEMPTS):
+                point = {
+                    x: fixed[x] if x in fixed
+                    else random_point(x, self.sizes, self.rng, rank=self.ranks.get(x))
+                    for x in points
+                }  # fmt: skip
+                outputs = self.plain({x: torch.from_numpy(X) for x, X in point.items()})
+                if all(bool(torch.isfinite(value).all()) for value in outputs.values()):
+                    break
+            else:
+                raise MbpError(f"{self.layer.name}: no admissible instance has finite outputs")
+            for x, X in point.items():
+                points[x].append(X)
+        return points
+
+    def _stacked(self, x: Var, points: list[np.ndarray]) -> Tensor:
+        if x.is_scalar and is_fixed(x):
+            return torch.from_numpy(points[0])
+        return torch.from_numpy(np.stack(points)).reshape(*self.batch, *points[0].shape)
+
+    def plain(self, values: Mapping[Var, Tensor]) -> dict[str, Tensor]:
+        """The definition's outputs as matrices, by plain torch operations."""
+        try:
+            return plain_forward(self.definition.outputs, dict(values))
+        except torch.linalg.LinAlgError:  # an input outside the domain, such as W1 < 0
+            return {"outside": torch.tensor(float("nan"))}
+
+    def generated(self, values: Mapping[Var, Tensor]) -> dict[str, Tensor]:
+        """The generated module's outputs, as matrices."""
+        arguments = {x.name: _argument(x, X) for x, X in values.items()}
+        result = self.function(**arguments)
+        results = result if isinstance(result, tuple) else (result,)
+        pairs = zip(self.definition.outputs.items(), results, strict=True)
+        return {name: _matrix(Y, value) for (name, Y), value in pairs}
+
+    def loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """G : Y, summed over outputs and batch."""
+        return sum((G * outputs[name]).sum() for name, G in self.cotangents.items())  # type: ignore[return-value]
+
+    def errors(self) -> Iterator[tuple[tuple[str, str], float]]:
+        """(input, witness) and the relative error there."""
+        forward = _relative(self.generated(self.torch_values), self.plain(self.torch_values))
+        for name in self.definition.differentiable:
+            x = self.definition.inputs[name]
+            yield (name, "forward"), forward
+            gradient = self._gradient(x, self.generated)
+            yield (name, "autograd"), self._against_autograd(x)
+            yield (name, "differences"), self._against_differences(x, gradient)
+            yield (name, "dot product"), self._dot_product(x, gradient)
+            yield (name, "gradcheck"), self._gradcheck(x)
+
+    def _gradient(
+        self, x: Var, forward: Callable[[Mapping[Var, Tensor]], dict[str, Tensor]]
+    ) -> Tensor:
+        X = self.torch_values[x].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.loss(forward({**self.torch_values, x: X})), X)
+        return gradient
+
+    def _moved(
+        self, x: Var, forward: Callable[[Mapping[Var, Tensor]], dict[str, Tensor]]
+    ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
+        theta, X = parametrise(x, self.torch_values[x], x in self.ranks)
+        return theta, lambda t: forward({**self.torch_values, x: X(t)})
+
+    def _against_autograd(self, x: Var) -> float:
+        gradients = []
+        for forward in (self.generated, self.plain):
+            theta, moved = self._moved(x, forward)
+            theta.requires_grad_()
+            gradients.append(torch.autograd.grad(self.loss(moved(theta)), theta)[0])
+        mine, theirs = gradients
+        return _distance(mine, theirs)
+
+    def _against_differences(self, x: Var, gradient: Tensor) -> float:
+        step = 1e-3
+        points = self.values[x]
+        variations = [random_variation(x, X, self.rng) for X in points]
+        curves = [curve(x, X, dX) for X, dX in zip(points, variations, strict=True)]
+
+        def at(t: float) -> float:
+            X = self._stacked(x, [path(t) for path in curves])
+            return float(self.loss(self.plain({**self.torch_values, x: X})))
+
+        def central(h: float) -> float:
+            return (at(h) - at(-h)) / (2 * h)
+
+        # Two extrapolations of the central difference: an error of sixth order in the step.
+        coarse, middle, fine = (central(step / 2**k) for k in range(3))
+        first, second = (4 * middle - coarse) / 3, (4 * fine - middle) / 3
+        expected = (16 * second - first) / 15
+        dX = self._stacked(x, variations)
+        found = float((gradient * dX).sum())
+        scale = max(float(gradient.norm() * dX.norm()) * 1e-2, abs(expected), 1e-12)
+        return abs(found - expected) / scale
+
+    def _dot_product(self, x: Var, gradient: Tensor) -> float:
+        dX = self._stacked(x, [random_variation(x, X, self.rng) for X in self.values[x]])
+        X = self.torch_values[x]
+        _, dY = torch.func.jvp(lambda X: self.generated({**self.torch_values, x: X}), (X,), (dX,))
+        left, right = float(self.loss(dY)), float((gradient * dX).sum())
+        scale = max(float(gradient.norm() * dX.norm()) * 1e-2, abs(left), 1e-12)
+        return abs(left - right) / scale
+
+    def _gradcheck(self, x: Var) -> float:
+        theta, moved = self._moved(x, self.generated)
+        passed = torch.autograd.gradcheck(
+            lambda t: self.loss(moved(t)), (theta.requires_grad_(),), raise_exception=False
+        )
+        return 0.0 if passed else 1.0
+
+
+def _is_diagonal(A: Expr) -> bool:
+    return "diagonal" in declared(A) and A.cols != ONE
+
+
+def _argument(x: Var, X: Tensor) -> Tensor | float:
+    """A matrix as the generated module takes it."""
+    if x.is_scalar:
+        return float(X) if is_fixed(x) else X[..., 0, 0]
+    if _is_diagonal(x):
+        return X.diagonal(dim1=-2, dim2=-1)
+    return X[..., 0] if x.cols == ONE else X
+
+
+def _matrix(Y: Expr, value: Tensor) -> Tensor:
+    """A result of the generated module as a matrix."""
+    if Y.is_scalar:
+        return value[..., None, None]
+    if _is_diagonal(Y):
+        return torch.diag_embed(value)
+    return value[..., None] if Y.cols == ONE else value
+
+
+def _relative(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+    return max(_distance(found[name], value) for name, value in expected.items())
+
+
+def _distance(found: Tensor, expected: Tensor) -> float:
+    scale = max(float(expected.norm()), float(found.norm()))
+    return float((found - expected).norm()) / scale if scale else 0.0
