@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ import sympy as sp
 from mbp.definition import Definition
 from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import derive
+from mbp.derive.hessian import hessian as hessian_of
 from mbp.errors import MbpError, ShapeError
 from mbp.expr import build
 from mbp.expr.dims import Dim, dim_names, shape_text
@@ -202,10 +204,14 @@ def one_off_layer(text: str, declarations: Mapping[str, str], name: str) -> Laye
 
 
 def derive_expression(definition: Definition) -> Derivation:
-    """Like `derive`, with cotangent 1 where the only output is a scalar, as in a textbook."""
+    """Like `derive`, with cotangent 1 where the only output is a scalar, as in a textbook.
+
+    The derivation then has no cotangents: nothing in it is a variable G.
+    """
     outputs = definition.outputs
     if len(outputs) == 1 and all(Y.is_scalar for Y in outputs.values()):
-        return derive(definition, {name: build.number(1) for name in outputs})
+        ones = {name: build.number(1) for name in outputs}
+        return replace(derive(definition, ones), cotangents={})
     return derive(definition)
 
 
@@ -217,6 +223,16 @@ def grad(text: str | Expr, /, wrt: str, **declarations: str) -> Expr:
     """
     definition = Definition("expression", *_expression(text, wrt, declarations))
     return derive_expression(fixing_all_but(definition, wrt)).gradients[wrt]
+
+
+def hessian(text: str | Expr, /, wrt: str, **declarations: str) -> Expr:
+    """The second derivative of a scalar expression in one of its variables.
+
+    For a column or scalar it is the Hessian matrix; for a matrix variable the Hessian–vector
+    product, an expression linear in d(X). Raises MbpError when the expression is no scalar.
+    """
+    definition = Definition("expression", *_expression(text, wrt, declarations))
+    return hessian_of(fixing_all_but(definition, wrt), wrt)
 
 
 def _expression(
