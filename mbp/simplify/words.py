@@ -1,0 +1,381 @@
+"""The normal form's data: sums of words, their linear algebra, and the way back to expressions.
+
+A term is a number times powers of scalars times a word; a word is a product of letters, each an
+expression that is no product, transposed or not. The empty word is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+from functools import lru_cache, reduce
+from math import gcd
+
+import sympy as sp
+
+from mbp.expr import build
+from mbp.expr.dims import ONE, Dim
+from mbp.expr.nodes import (
+    Diag,
+    Expr,
+    Eye,
+    Frechet,
+    Hadamard,
+    Inverse,
+    Kernel,
+    Map,
+    Number,
+    Ones,
+    Output,
+    Part,
+    Sum,
+    Transpose,
+    Variation,
+    both,
+    col,
+    row,
+)
+from mbp.invariants.infer import is_
+from mbp.simplify.order import order
+
+Exponent = Fraction | Expr
+Powers = tuple[tuple[Expr, Exponent], ...]
+"""A product of powers, bases in order, no exponent 0."""
+
+Word = tuple[Expr, ...]
+Key = tuple[Powers, Word]
+Terms = Mapping[Key, Fraction]
+
+UNIT: Fraction = Fraction(1)
+HALF: Fraction = Fraction(1, 2)
+
+
+class Form:
+    """A sum of words of one shape; `terms` maps (scalar powers, word) to the coefficient."""
+
+    __slots__ = ("rows", "cols", "terms", "_expression")
+
+    def __init__(self, rows: Dim, cols: Dim, terms: Terms) -> None:
+        self.rows = rows
+        self.cols = cols
+        self.terms = terms
+        self._expression: Expr | None = None
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether the shape is 1×1."""
+        return self.rows == ONE and self.cols == ONE
+
+    @property
+    def single(self) -> tuple[Fraction, Powers, Word] | None:
+        """(c, powers, word) when there is exactly one term."""
+        if len(self.terms) != 1:
+            return None
+        ((powers, word), c), = self.terms.items()
+        return c, powers, word
+
+    @property
+    def letter(self) -> Expr | None:
+        """The one letter that the form is, if it is one."""
+        match self.single:
+            case (c, (), (letter,)) if c == 1:
+                return letter
+        return None
+
+    def expression(self) -> Expr:
+        """The form as an expression, terms in order."""
+        if self._expression is None:
+            terms = [term_expression(self, key) for key in self.ordered()]
+            self._expression = build.add(*terms) if terms else build.zeros(self.rows, self.cols)
+        return self._expression
+
+    def ordered(self) -> list[Key]:
+        """The terms' keys, longest words first, then by name."""
+        return sorted(self.terms, key=key_order)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Form) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.terms.items()))
+
+
+def key_order(key: Key) -> tuple[object, ...]:
+    """The order of terms in a sum."""
+    powers, word = key
+    return (
+        -len(word), [order(x) for x in word],
+        -len(powers), [(order(base), _exponent_order(p)) for base, p in powers],
+    )  # fmt: skip
+
+
+def _with_ones(word: Word) -> Word:
+    # 1 1ᵀ is the matrix of ones.
+    for k in range(1, len(word)):
+        left, right = word[k - 1], word[k]
+        if isinstance(left, Ones) and isinstance(right, Ones):
+            return (*word[: k - 1], build.ones(left.rows, right.cols), *word[k + 1 :])
+    return word
+
+
+def _exponent_order(p: Exponent) -> tuple[object, ...]:
+    return (0, -p) if isinstance(p, Fraction) else (1, order(p))
+
+
+def term_expression(form: Form, key: Key) -> Expr:
+    """One term of `form`, its coefficient included."""
+    powers, word = key
+    c = form.terms[key]
+    if form.is_scalar:
+        X = build.number(c)
+    else:
+        X = build.matmul(*_with_ones(word)) if word else build.eye(form.rows)
+        X = build.scale(build.number(c), X)
+    for base, p in reversed(powers):
+        X = build.scale(powered(base, p), X)
+    return X
+
+
+def powered(base: Expr, p: Exponent) -> Expr:
+    """base ** p of each entry."""
+    if isinstance(p, Expr):
+        return build.power(base, p)
+    if p == 1:
+        return base
+    if p == HALF:
+        return build.apply("sqrt", base)
+    return build.power(base, build.number(p))
+
+
+# --- making forms -------------------------------------------------------------------------------
+
+
+def zero(rows: Dim, cols: Dim) -> Form:
+    """The zero matrix."""
+    return Form(rows, cols, {})
+
+
+def identity(n: Dim) -> Form:
+    """The n×n identity; for n = 1 the number 1."""
+    return Form(n, n, {((), ()): UNIT})
+
+
+def constant(c: Fraction | int) -> Form:
+    """The scalar c."""
+    return Form(ONE, ONE, {((), ()): Fraction(c)} if c else {})
+
+
+def of_word(word: Word, rows: Dim, cols: Dim, c: Fraction | int = UNIT) -> Form:
+    """c times a word that is already reduced."""
+    return Form(rows, cols, {((), word): Fraction(c)})
+
+
+def of_letter(letter: Expr, c: Fraction | int = UNIT) -> Form:
+    """c times one letter, which for a scalar is a base."""
+    if letter.is_scalar:
+        return Form(ONE, ONE, {(((letter, UNIT),), ()): Fraction(c)})
+    return Form(letter.rows, letter.cols, {((), (letter,)): Fraction(c)})
+
+
+def as_fraction(value: sp.Expr) -> Fraction:
+    """A SymPy rational as a fraction."""
+    return Fraction(int(value.p), int(value.q))
+
+
+# --- linear algebra -----------------------------------------------------------------------------
+
+
+def add(forms: Iterable[Form], rows: Dim, cols: Dim) -> Form:
+    """The sum, like terms combined."""
+    total: dict[Key, Fraction] = {}
+    for form in forms:
+        for key, c in form.terms.items():
+            total[key] = total.get(key, Fraction(0)) + c
+    return Form(rows, cols, {key: c for key, c in total.items() if c})
+
+
+def plus(*forms: Form) -> Form:
+    """The sum of forms of one shape."""
+    return add(forms, forms[0].rows, forms[0].cols)
+
+
+def times_number(c: Fraction | int, form: Form) -> Form:
+    """A number times a form."""
+    if c == 1:
+        return form
+    if c == 0:
+        return zero(form.rows, form.cols)
+    return Form(form.rows, form.cols, {key: c * value for key, value in form.terms.items()})
+
+
+def minus(a: Form, b: Form) -> Form:
+    """a − b."""
+    return plus(a, times_number(-1, b))
+
+
+def content(form: Form) -> Fraction:
+    """The number that divides all coefficients, signed like the first term's."""
+    if not form.terms:
+        return UNIT
+    values = list(form.terms.values())
+    numerator = reduce(gcd, (abs(c.numerator) for c in values))
+    denominator = reduce(lambda a, b: a * b // gcd(a, b), (c.denominator for c in values))
+    first = form.terms[min(form.terms, key=key_order)]
+    return Fraction(numerator if first > 0 else -numerator, denominator)
+
+
+def transpose(form: Form) -> Form:
+    """The transpose: words reversed, letters flipped."""
+    if form.is_scalar:
+        return form
+    terms: dict[Key, Fraction] = {}
+    for (powers, word), c in form.terms.items():
+        sign, flipped = flip_word(word)
+        key = (powers, flipped)
+        terms[key] = terms.get(key, Fraction(0)) + sign * c
+    return Form(form.cols, form.rows, {key: c for key, c in terms.items() if c})
+
+
+def flip_word(word: Word) -> tuple[int, Word]:
+    """The transposed word and its sign."""
+    sign = 1
+    flipped = []
+    for letter in reversed(word):
+        s, other = flip(letter)
+        sign *= s
+        flipped.append(other)
+    return sign, tuple(flipped)
+
+
+@lru_cache(maxsize=1 << 16)
+def flip(letter: Expr) -> tuple[int, Expr]:
+    """The transposed letter and its sign: symmetric ones are their own, antisymmetric change it."""
+    match letter:
+        case Transpose(args=(X,)):
+            return 1, X
+        case Diag() | Eye():
+            return 1, letter
+        case Ones():
+            return 1, build.ones(letter.cols, letter.rows)
+        case Kernel():
+            sign, turned = signed_kernel(_turned_kernel(letter))
+            return sign, turned
+    if letter.is_square:
+        if is_(letter, "symmetric"):
+            return 1, letter
+        if is_(letter, "antisymmetric"):
+            return -1, letter
+        match letter:
+            case Inverse(args=(X,)) | Map(args=(X, *_)) if transpose(form(X)) == form(X):
+                return 1, letter
+    from mbp.simplify import rules
+
+    turned = Transpose(letter)
+    rewritten = rules.node_rewrite(turned)
+    if rewritten is None or rewritten.single is None:
+        return 1, turned
+    c, _, word = rewritten.single
+    return int(c), word[0]
+
+
+def _turned_kernel(K: Kernel) -> Kernel:
+    swap: dict[sp.Symbol, sp.Expr] = {}
+    operands = []
+    for k, operand in enumerate(K.args):
+        if not operand.is_scalar and operand.cols == ONE:
+            swap[row(k)], swap[col(k)] = col(k), row(k)
+        operands.append(build.transpose(operand) if K.entry.has(both(k)) else operand)
+    from mbp.expr.nodes import I, J
+
+    swap[I], swap[J] = J, I
+    diagonal = None if K.diagonal is None else K.diagonal.xreplace(swap)
+    turned = build.kernel(K.entry.xreplace(swap), diagonal, tuple(operands), K.cols, K.rows)
+    assert isinstance(turned, Kernel)
+    return turned
+
+
+@lru_cache(maxsize=1 << 12)
+def signed_kernel(K: Kernel) -> tuple[int, Kernel]:
+    """The kernel or its negative, whichever is the canonical one, with the sign."""
+    negative = build.kernel(
+        _negated(K.entry), None if K.diagonal is None else _negated(K.diagonal),
+        K.args, K.rows, K.cols,
+    )  # fmt: skip
+    assert isinstance(negative, Kernel)
+    if sp.default_sort_key(negative.entry) < sp.default_sort_key(K.entry):
+        return -1, negative
+    return 1, K
+
+
+def _negated(entry: sp.Expr) -> sp.Expr:
+    if entry.is_Pow and entry.exp == -1 and entry.base.is_Add:
+        return 1 / -entry.base.expand() if entry.base.is_Add else -entry
+    if entry.is_Mul:
+        factors = list(entry.args)
+        for k, factor in enumerate(factors):
+            if factor.is_Add or (factor.is_Pow and factor.exp == -1 and factor.base.is_Add):
+                return sp.Mul(*factors[:k], _negated(factor), *factors[k + 1 :])
+    return sp.expand(-entry) if entry.is_Add else -entry
+
+
+def is_symmetric(A: Expr) -> bool:
+    """Whether A is provably symmetric, by its properties or by its normal form."""
+    if not A.is_square:
+        return False
+    return is_(A, "symmetric") or transpose(form(A)) == form(A)
+
+
+# --- from expressions ---------------------------------------------------------------------------
+
+_FORMS: dict[Expr, Form] = {}
+_RULES: dict[type[Expr], Callable[..., Form]] = {}
+_MOST_REMEMBERED = 1 << 17
+
+
+def normalises(*kinds: type[Expr]) -> Callable[[Callable[..., Form]], Callable[..., Form]]:
+    """Registers what gives the form of a node of these kinds from the node."""
+
+    def register(rule: Callable[..., Form]) -> Callable[..., Form]:
+        for kind in kinds:
+            _RULES[kind] = rule
+        return rule
+
+    return register
+
+
+def form(e: Expr) -> Form:
+    """The normal form of `e` as a sum of words; each node is worked out once."""
+    known = _FORMS.get(e)
+    if known is not None:
+        return known
+    stack = [e]
+    while stack:
+        node = stack[-1]
+        if node in _FORMS:
+            stack.pop()
+            continue
+        missing = [arg for arg in operands(node) if arg not in _FORMS]
+        if missing:
+            stack.extend(reversed(missing))
+            continue
+        _FORMS[node] = _RULES[type(node)](node)
+        stack.pop()
+    return _FORMS[e]
+
+
+def operands(node: Expr) -> tuple[Expr, ...]:
+    """The operands that are normalised with the node.
+
+    What is varied, and the inputs of a decomposition with several outputs, stay as they are
+    written: they tell which variation and which decomposition is meant.
+    """
+    if isinstance(node, Variation) or (isinstance(node, Output) and node.data[-1] > 1):
+        return ()
+    return node.args
+
+
+def forget_when_full() -> None:
+    """Drops what is remembered once it is too much; called between top-level requests."""
+    if len(_FORMS) > _MOST_REMEMBERED:
+        _FORMS.clear()
+
