@@ -8,7 +8,7 @@ admissible (dX, dY). Frames and pair systems play no part: this is linear algebr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -53,7 +53,10 @@ class Variety:
             name for pair in self.definition.equal_rank for name in pair
         }
         return {
-            x: (build.var(f"B_{x.name}", x.rows, self.rank), build.var(f"C_{x.name}", x.cols, self.rank))
+            x: (
+                build.var(f"B_{x.name}", x.rows, self.rank),
+                build.var(f"C_{x.name}", x.cols, self.rank),
+            )
             for x in self.declared if x.name in ranked
         }
 
@@ -150,17 +153,29 @@ class Variety:
             values[x] = Z
         for x, (B, C) in self.factors.items():
             if "projector" in x.properties:
-                values[B] = np.linalg.qr(values[B])[0]
-            if "positive_semidefinite" in VOCABULARY.closure(x.properties):
-                values[C] = values[B]
+                values[B] = np.linalg.qr(self._range(x, values))[0]
+            known = VOCABULARY.closure(x.properties)
+            if "symmetric" in known:
+                signs = 1.0 if "positive_semidefinite" in known else (-1.0) ** np.arange(self.rank)
+                values[C] = values[B] * signs
             values[x] = values[B] @ values[C].T
         return values
+
+    def _range(self, x: Var, values: Values) -> Array:
+        # A start in another matrix's range: elsewhere Gauss–Newton runs into that matrix's zero.
+        for pair in self.definition.equal_rank:
+            for other, (B, C) in self.factors.items():
+                if {x.name, other.name} == set(pair) and other is not x:
+                    return values[B] if other.rows == x.rows else values[C]
+        return values[self.factors[x][0]] if x in self.factors else values[x]
 
     def _admissible(self, values: Values) -> bool:
         """Whether the strict inequalities hold, well away from their boundary."""
         for x in self.declared:
             known = VOCABULARY.closure(x.properties)
             X = values[x]
+            if known & {"positive", "nonnegative"} and X.min() < (0.1 if x.is_scalar else 0):
+                return False
             if "positive_definite" in known and np.linalg.eigvalsh(X).min() < 1e-2:
                 return False
             if "diagonal" in known:
@@ -177,28 +192,49 @@ class Variety:
 
     def tangents(self, values: Values) -> Array:
         """An orthonormal basis of the admissible (dX, dY, …), one a row."""
-        J = self.jacobian(values)
+        constant = [x for x in self.letters if "constant" in x.properties]
+        J = np.concatenate([
+            self.jacobian(values),
+            np.eye(len(self._joined(values)))[self._columns(tuple(constant))],
+        ])
         _, s, V = np.linalg.svd(J)
         return V[int((s > _TOLERANCE * s[0]).sum()) :]
 
-    def _columns(self, letters: tuple[Var, ...]) -> Array:
-        chosen, start = [], 0
+    def _columns(self, letters: tuple[Var, ...]) -> NDArray[np.int64]:
+        chosen: list[int] = []
+        start = 0
         for x in self.letters:
             size = int(np.prod(self._shape(x)))
             if x in letters:
                 chosen.extend(range(start, start + size))
             start += size
-        return np.array(chosen, dtype=int)
+        return np.array(chosen, dtype=np.int64)
 
     def gauge(self, values: Values) -> Array:
         """An orthonormal basis, one a row, of the dY that the equations admit at dX = 0."""
         N = self.tangents(values)
-        inputs, outputs = (self._columns(k) for k in (self.definition.inputs, self.definition.outputs))
+        inputs = self._columns(self.definition.inputs)
+        outputs = self._columns(self.definition.outputs)
         still = N[:, inputs]
         _, s, V = np.linalg.svd(still.T, full_matrices=True)
         free = V[int((s > _TOLERANCE).sum()) :] @ N
         _, s, V = np.linalg.svd(free[:, outputs], full_matrices=False)
         return V[s > _TOLERANCE]
+
+    def restricted(self, values: Values) -> bool:
+        """Whether the equations with outputs allow fewer dX than the inputs' own invariants."""
+        inputs = self._columns(self.definition.inputs)
+        moves = int(np.linalg.matrix_rank(self.tangents(values)[:, inputs], tol=_TOLERANCE))
+        alone = Variety(replace(self.definition, outputs=(), equations=()), self.sizes, self.rank)
+        own = sum(
+            int(np.prod(self._shape(x))) for x in self.definition.inputs
+            if "constant" not in x.properties
+        )
+        if alone.equations:
+            N = alone.tangents({x: values[x] for x in alone.letters})
+            columns = alone._columns(self.definition.inputs)
+            own = int(np.linalg.matrix_rank(N[:, columns], tol=_TOLERANCE))
+        return moves < own
 
     # --- verdicts ---------------------------------------------------------------------------
 

@@ -12,21 +12,21 @@ from typing import NamedTuple
 
 import sympy as sp
 
+from mbp.derive.implicit.definition import outputs_of
+from mbp.derive.implicit.polynomial import Factor, Polynomial, properties, symmetry
 from mbp.expr import build
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr
-from mbp.derive.implicit.definition import outputs_of
-from mbp.derive.implicit.polynomial import Factor, Polynomial, properties, symmetric
 
 Side = tuple[object, int]
 """(letter or equation number, 0 for rows or 1 for columns)."""
 
 
-class NoFrame(Exception):
+class FrameError(Exception):
     """This choice of frames does not make the coefficients diagonal; the message says why."""
 
 
-class Contradiction(Exception):
+class ContradictionError(Exception):
     """The defining equations contradict each other or fix an input; the message says how."""
 
 
@@ -135,7 +135,7 @@ class Types:
 def types_of(equations: list[tuple[Polynomial, Dim, Dim]], symmetries: list[Expr]) -> Types:
     """The types that the equations and the symmetric letters force."""
     types = Types()
-    for number, (p, rows, cols) in enumerate(equations):
+    for number, (p, rows, _) in enumerate(equations):
         for word in p:
             ends: list[tuple[Side, Dim]] = [((number, 0), rows)]
             for f in word:
@@ -259,7 +259,7 @@ class Frames:
         known = properties(X)
         if known & {"positive_definite", "positive"}:
             self.positive.add(symbol)
-        if known & {"positive_semidefinite", "nonnegative"} or not symmetric(X):
+        if known & {"positive_semidefinite", "nonnegative"} or not symmetry(X):
             self.nonnegative.add(symbol)
         if X in self.setting.constant_rank:
             self.ranked.add(symbol)
@@ -269,7 +269,7 @@ class Frames:
 
     def _identity(self, component: Component, labels: tuple[Label, ...]) -> None:
         component.labels = labels
-        component.F = {label: () for label in labels}
+        component.F = dict.fromkeys(labels, ())
         component.G = dict(component.F)
         component.shape, component.origin = "identity", "I"
 
@@ -279,7 +279,7 @@ class Frames:
         if (a.defined and a.shape != "identity") or (b.defined and b.shape != "identity"):
             return
         if a.defined and b.defined and a.labels != b.labels:
-            raise NoFrame(f"the sides of {X} have other frames than the identity")
+            raise FrameError(f"the sides of {X} have other frames than the identity")
         for component in (a, b):
             if not component.defined:
                 self._identity(component, labels)
@@ -388,7 +388,7 @@ class Frames:
         rank = self.setting.constant_rank.get(X)
         free = [which for which in (0, 1) if not self.side(X, which)[0].orthogonal]
         if a is b:
-            if not symmetric(X):
+            if symmetry(X) <= 0:
                 return
             self._frame(a, X, "eig", 0, rank)
             common, vector = a.labels[0], outputs_of("eig", X)[1]
@@ -399,7 +399,7 @@ class Frames:
         else:
             tall = self.setting.at_least(a.dim, b.dim)
             if not (tall or self.setting.at_least(b.dim, a.dim) or rank is not None):
-                raise NoFrame(f"nothing says which of {a.dim} and {b.dim} is larger")
+                raise FrameError(f"nothing says which of {a.dim} and {b.dim} is larger")
             M = X if tall or rank is not None else build.transpose(X)
             long, short = (a, b) if M is X else (b, a)
             self._frame(short, M, "svd", 2, rank)
@@ -444,7 +444,7 @@ class Frames:
         self._remaining_cores()
         for X in self.setting.multipliers:
             if X not in self.cores:
-                raise NoFrame(f"{X} multiplies an unknown variation and is not diagonal")
+                raise FrameError(f"{X} multiplies an unknown variation and is not diagonal")
 
     def _scalar_equation(
         self, number: int, label: Label, unknown: dict[tuple[Expr, Label], sp.Expr]
@@ -542,6 +542,12 @@ class Frames:
                 label: value for (letter, label), symbol in unknown.items()
                 if letter is X and (value := symbol.xreplace(values)) != 0
             }
+        self.cores = {
+            X: {label: sp.cancel(value.xreplace(values)) for label, value in core.items()}
+            for X, core in self.cores.items()
+        }
+        for symbol in values:
+            self.spectra.pop(symbol, None)
         self.uncertain = found
 
     def _solve_scalars(
@@ -561,22 +567,30 @@ class Frames:
             equations = [e for e in equations if e != 0]
             step = next((s for e in equations for s in _linear_steps(e, waiting, nonzero)), None)
             if step is None:
+                # The spectrum of an input as a function of an output's, x = y², stays rational.
+                given = nonzero & set(self.spectra) - self.flexible
+                step = next((
+                    s for e in equations if e.free_symbols & self.flexible
+                    for s in _linear_steps(e, given, nonzero)
+                ), None)
+            if step is None:
                 break
             symbol, value = step
+            nonzero.discard(symbol)
             values = {k: sp.cancel(v.xreplace({symbol: value})) for k, v in values.items()}
             values[symbol] = value
             waiting.discard(symbol)
         for e in equations:
-            if e.free_symbols & self.flexible:
-                raise NoFrame(f"the spectrum of an output is fixed: {e} = 0")
+            if e.free_symbols and e.free_symbols <= self.flexible and not values:
+                raise FrameError(f"the spectrum of an output is fixed: {e} = 0")
             if not e.free_symbols & waiting:
-                raise Contradiction(
+                raise ContradictionError(
                     "the defining equations contradict each other"
                     if not e.free_symbols
                     else f"the defining equations fix the spectrum of an input: {e} = 0"
                 )
         if waiting:
-            raise NoFrame(f"the equations between diagonals do not determine {waiting}")
+            raise FrameError(f"the equations between diagonals do not determine {waiting}")
         return values
 
 

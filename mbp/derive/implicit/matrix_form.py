@@ -9,9 +9,18 @@ from itertools import product
 import sympy as sp
 
 from mbp.derive.implicit.definition import outputs_of
-from mbp.derive.implicit.frames import Columns, Frames, Hidden, Label, Mark, NoFrame, Null, transposed
+from mbp.derive.implicit.frames import (
+    Columns,
+    FrameError,
+    Frames,
+    Hidden,
+    Label,
+    Mark,
+    Null,
+    transposed,
+)
 from mbp.derive.implicit.pairs import Pair, PairSystems, Place, index_symbol
-from mbp.derive.implicit.polynomial import matrix, properties, scalar_expr, scaled, symmetric
+from mbp.derive.implicit.polynomial import matrix, properties, scalar_expr, scaled, symmetry
 from mbp.expr import build
 from mbp.expr.nodes import DiagVec, Expr, Variation
 from mbp.expr.nodes import col as kernel_col
@@ -138,7 +147,9 @@ class MatrixForm:
             else:
                 yield "diag", equal
             return
-        mirror = {(letter, order[::-1]): self.systems.swapped(k) for (letter, order), k in up.items()}
+        mirror = {
+            (letter, order[::-1]): self.systems.swapped(k) for (letter, order), k in up.items()
+        }
         for sign, part in ((1, "sym"), (-1, "skew")):
             if _same(low, {key: sign * k for key, k in mirror.items()}):
                 yield f"{part} of strictly_lower", low
@@ -313,7 +324,7 @@ class MatrixForm:
             if isinstance(atom, Mark) and isinstance(atom.atom, Null):
                 other = atoms.pop(0) if atoms else None
                 if atom.transposed or other != atom.T:
-                    raise NoFrame("a complement is left over")
+                    raise FrameError("a complement is left over")
                 done.append(Mark(self._complement(atom.atom)))
             elif isinstance(atom, Mark) and isinstance(atom.atom, Hidden) and not atom.transposed:
                 count = next(
@@ -418,10 +429,10 @@ class MatrixForm:
             return self._diagonal(self._bare(atom.f))
         if isinstance(atom.atom, Hidden):
             if atom.atom.whole is None:
-                raise NoFrame(f"the frame of {atom.atom.letter} does not fold into functions of it")
+                raise FrameError(f"the frame of {atom.atom.letter} does not fold away")
             return _expr(Mark(atom.atom.whole, atom.transposed))
         if isinstance(atom.atom, Null):
-            raise NoFrame("a complement is left over")
+            raise FrameError("a complement is left over")
         return _expr(atom)
 
     def _diagonal(self, f: sp.Expr) -> Expr:
@@ -458,7 +469,7 @@ def _normal(mark: Mark) -> Mark:
     if not mark.transposed or not isinstance(mark.atom, Expr):
         return mark
     letter = mark.atom.args[0] if isinstance(mark.atom, Variation) else mark.atom
-    return Mark(mark.atom) if symmetric(letter) else mark
+    return Mark(mark.atom) if symmetry(letter) > 0 else mark
 
 
 def _expr(mark: Mark) -> Expr:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sympy as sp
 from sympy.polys.matrices import DomainMatrix
 
-from mbp.derive.implicit.frames import Frames, Label, NoFrame
+from mbp.derive.implicit.frames import FrameError, Frames, Label
 from mbp.derive.implicit.polynomial import Polynomial, Word, properties, varied_factor
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr
@@ -36,7 +36,7 @@ Line = dict[Place, sp.Expr]
 """A linear form in entries."""
 
 
-class Unsolvable(NoFrame):
+class UnsolvableError(FrameError):
     """The varied equations hold only for some variations of the inputs."""
 
 
@@ -128,7 +128,7 @@ class PairSystems:
         return (self.frames.labels(X, 0).index(row) - self.frames.labels(X, 1).index(col))
 
     def check_patterns(self) -> None:
-        """Raises NoFrame when an unknown's zeros are not zeros of its transformed variation.
+        """Raises FrameError when an unknown's zeros are not zeros of its transformed variation.
 
         An unknown whose symmetry does not show in these frames goes into `unsymmetric`.
         """
@@ -141,7 +141,7 @@ class PairSystems:
                 if f"{side}_triangular" in known and not (
                     left in ("identity", side) and right in ("identity", other)
                 ):
-                    raise NoFrame(f"the frames do not keep the zeros of {X}")
+                    raise FrameError(f"the frames do not keep the zeros of {X}")
 
     def _term(
         self, word: Word, c: sp.Expr, row: Label, col: Label, order: str
@@ -154,7 +154,7 @@ class PairSystems:
             for other in part:
                 entry = self.frames.entry(other, label)
                 if entry is None:
-                    raise NoFrame(f"{other.letter} is not diagonal")
+                    raise FrameError(f"{other.letter} is not diagonal")
                 value *= self.indexed(entry, index)
         if value == 0:
             return None
@@ -181,7 +181,7 @@ class PairSystems:
     # --- systems ----------------------------------------------------------------------------
 
     def solve(self) -> Iterator[Pair]:
-        """The solved systems of all pairs of labels. Raises NoFrame or Contradiction."""
+        """The solved systems of all pairs of labels. Raises FrameError or ContradictionError."""
         self.check_patterns()
         labels = list(dict.fromkeys(
             label for component in self.frames.components.values() for label in component.labels
@@ -224,7 +224,7 @@ class PairSystems:
                 tied = [*lines, {place: sp.Integer(1), twin: sp.Integer(-1)}]
                 try:
                     rows, rest = self._reduced(tied, given, unknowns, row, col)
-                except Unsolvable:
+                except UnsolvableError:
                     continue
                 lines = tied
                 if not rest:
@@ -256,7 +256,7 @@ class PairSystems:
             allowed -= 1
             if allowed < 0:
                 known = " + ".join(f"({v})*{self._name(p)}" for p, v in line.items())
-                raise Unsolvable(
+                raise UnsolvableError(
                     f"the varied equations are solvable only if {known} = 0 for entries between "
                     f"{row.name} and {col.name}, which nothing declared implies"
                 )

@@ -39,8 +39,10 @@ class Factor(NamedTuple):
 
     @property
     def T(self) -> Factor:
-        """The transposed letter; a symmetric one is its own."""
-        return self if symmetric(self.letter) else self._replace(transposed=not self.transposed)
+        """The transposed letter; of a letter with a symmetry the mark is dropped."""
+        if symmetry(self.letter):
+            return self
+        return self._replace(transposed=not self.transposed)
 
     @property
     def expr(self) -> Expr:
@@ -55,6 +57,7 @@ Polynomial = dict[Word, sp.Expr]
 _SCALARS: dict[sp.Symbol, Expr] = {}
 
 
+@cache
 def properties(letter: Expr) -> frozenset[str]:
     """The properties of a letter, with all that they imply."""
     if isinstance(letter, Var):
@@ -64,9 +67,11 @@ def properties(letter: Expr) -> frozenset[str]:
     return frozenset(name for name in VOCABULARY.names if has(letter, name))
 
 
-def symmetric(letter: Expr) -> bool:
-    """Whether the letter is known to be symmetric."""
-    return letter.is_square and "symmetric" in VOCABULARY.closure(properties(letter))
+@cache
+def symmetry(letter: Expr) -> int:
+    """1 for a symmetric letter, −1 for an antisymmetric one, 0 if neither is known."""
+    known = properties(letter)
+    return ("symmetric" in known) - ("antisymmetric" in known)
 
 
 def _is_tall_unit(A: Expr) -> bool:
@@ -74,25 +79,29 @@ def _is_tall_unit(A: Expr) -> bool:
 
 
 def polynomial(e: Expr, unknown: frozenset[Expr]) -> Polynomial:
-    """`e` as a polynomial; what holds no unknown and is no product of letters is one letter.
+    """`e` as a polynomial; a known factor that is no letter or product becomes a letter.
 
     Raises MbpError when `e` is not a polynomial in the unknowns.
     """
-    if unknown.isdisjoint(variables(e)) and not _splits(e):
-        return {} if isinstance(e, Zeros) else {(Factor(e),): sp.Integer(1)}
+    if not isinstance(e, Sum) and unknown.isdisjoint(variables(e)) and not _splits(e):
+        return {} if isinstance(e, Zeros) else _one(e)
     match e:
         case Eye():
             return {(): sp.Integer(1)}
         case Number():
             return {(): e.value} if e.value != 0 else {}
         case Var():
-            return {(Factor(e),): sp.Integer(1)}
+            return _one(e)
         case Sum():
             return add(*(polynomial(term, unknown) for term in e.args))
         case Scale(args=(c, X)):
             return _scaled(c, X, unknown)
         case Product():
-            return multiply(*(polynomial(factor, unknown) for factor in e.args))
+            return multiply(*(
+                _one(f) if isinstance(f, Sum) and unknown.isdisjoint(variables(f))
+                else polynomial(f, unknown)
+                for f in e.args
+            ))
         case Transpose(args=(X,)):
             return transpose(polynomial(X, unknown))
         case Part(args=(X,), data=(("sym" | "skew") as kind,)):
@@ -104,13 +113,17 @@ def polynomial(e: Expr, unknown: frozenset[Expr]) -> Polynomial:
             n = X.rows if axis == 0 else X.cols
             pad = sp.expand((e.rows if axis == 0 else e.cols) - n)
             unit = build.vstack(build.eye(n), build.zeros(pad, n))
-            factor = {(Factor(unit),): sp.Integer(1)}
+            factor = _one(unit)
             inside = polynomial(X, unknown)
             return multiply(factor, inside) if axis == 0 else multiply(inside, transpose(factor))
     raise MbpError(
         f"{e} is not a polynomial in the outputs: equations are sums and products of inputs, "
         "outputs and their transposes"
     )
+
+
+def _one(letter: Expr) -> Polynomial:
+    return {(Factor(letter),): sp.Integer(1)}
 
 
 def _splits(e: Expr) -> bool:
@@ -175,8 +188,11 @@ def multiply(*factors: Polynomial) -> Polynomial:
 
 
 def transpose(p: Polynomial) -> Polynomial:
-    """The transpose, symmetric letters unmarked."""
-    return add(*({tuple(f.T for f in reversed(word)): c} for word, c in p.items()))
+    """The transpose, letters with a symmetry unmarked."""
+    return add(*(
+        {tuple(f.T for f in reversed(word)): c * sp.Mul(*(symmetry(f.letter) or 1 for f in word))}
+        for word, c in p.items()
+    ))
 
 
 def variation(p: Polynomial, moves: Callable[[Expr], bool]) -> Polynomial:
@@ -185,7 +201,7 @@ def variation(p: Polynomial, moves: Callable[[Expr], bool]) -> Polynomial:
     for word, c in p.items():
         for k, factor in enumerate(word):
             if moves(factor.letter):
-                terms.append({word[:k] + (factor._replace(varied=True),) + word[k + 1 :]: c})
+                terms.append({(*word[:k], factor._replace(varied=True), *word[k + 1 :]): c})
         for symbol in c.free_symbols:
             if moves(_SCALARS[symbol]):
                 change = scalar_symbol(Variation(_SCALARS[symbol]))

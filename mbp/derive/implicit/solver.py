@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import combinations
 
+import numpy as np
 import sympy as sp
 
 from mbp.derive.implicit.definition import Definition
 from mbp.derive.implicit.frames import (
-    Contradiction,
+    ContradictionError,
+    FrameError,
     Frames,
-    Hidden,
-    NoFrame,
-    Null,
     Setting,
     choices,
     types_of,
 )
 from mbp.derive.implicit.matrix_form import MatrixForm
+from mbp.derive.implicit.operator import solved
 from mbp.derive.implicit.pairs import (
     Pair,
     PairSystems,
-    Unsolvable,
+    Place,
+    UnsolvableError,
     VariedEquation,
     index_symbol,
 )
@@ -39,10 +40,10 @@ from mbp.derive.implicit.polynomial import (
     variation,
     varied_factor,
 )
-from mbp.errors import MbpError, RuleError
+from mbp.errors import MbpError
 from mbp.expr import build
 from mbp.expr.dims import Dim
-from mbp.expr.nodes import Expr, Var, Variation
+from mbp.expr.nodes import Expr, Var, Variation, topological, variables
 from mbp.invariants.vocabulary import VOCABULARY
 
 
@@ -131,7 +132,7 @@ class _Solver:
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
         self.order = _dimension_order(definition)
-        self.ranks = {
+        self.ranks: dict[Expr, sp.Symbol] = {
             x: sp.Symbol(f"rank({x.name})", integer=True, positive=True)
             for x in (*definition.inputs, *definition.outputs)
             if x.name in definition.constant_rank
@@ -139,7 +140,7 @@ class _Solver:
         unknown = frozenset(definition.outputs)
         try:
             self.defining = [
-                _equation(left, right, "definition", unknown) for left, right in definition.equations
+                _equation(*sides, "definition", unknown) for sides in definition.equations
             ]
         except MbpError as error:
             raise definition.refusal(str(error)) from None
@@ -155,19 +156,25 @@ class _Solver:
 
     def solve(self) -> Solution:
         """Solves the smallest sets of outputs that determine themselves, one after another."""
-        solved: dict[Expr, Expr] = {}
-        parts: list[_Attempt] = []
+        found: dict[Expr, Expr] = {}
+        parts: list[_Attempt | _Operator] = []
         waiting = list(self.definition.outputs)
         while waiting:
-            attempt = self._next(waiting, tuple(solved))
+            attempt = self._next(waiting)
             parts.append(attempt)
             for y, dy in attempt.variations.items():
-                solved[y] = build.substitute(dy, {Variation(x): v for x, v in solved.items()})
-            waiting = [y for y in waiting if y not in solved]
-        ordered = {y.name: solved[y] for y in self.definition.outputs}
+                known: dict[Expr, Expr] = {Variation(x): v for x, v in found.items()}
+                found[y] = build.substitute(_expanded(dy), known)
+                if build.is_zero(found[y]):
+                    raise self.definition.refusal(
+                        f"{y} does not depend on the inputs where these have full rank; "
+                        "is a rank to be declared?"
+                    )
+            waiting = [y for y in waiting if y not in found]
+        ordered = {y.name: found[y] for y in self.definition.outputs}
         kernels: dict[str, Expr] = {}
         for attempt in parts:
-            for node in attempt.form.kernels.values():
+            for node in attempt.kernels.values():
                 kernels["K" if not kernels else f"K{len(kernels) + 1}"] = node
         return Solution(
             self.definition,
@@ -178,52 +185,68 @@ class _Solver:
             tuple(step for part in parts for step in part.steps()),
         )
 
-    def _next(self, waiting: list[Var], solved: tuple[Expr, ...]) -> _Attempt:
-        reasons: list[Exception] = []
+    def _next(self, waiting: list[Var]) -> _Attempt | _Operator:
+        reasons: list[FrameError] = []
         gauged: list[_Attempt] = []
+        for subset, chosen in self._subsets(waiting):
+            try:
+                attempt = self._attempt(subset, chosen)
+            except FrameError as error:
+                reasons.append(error)
+                continue
+            if not attempt.free or len(subset) == len(waiting):
+                return attempt
+            gauged.append(attempt)
+        if gauged:
+            return gauged[0]
+        for reason in reasons:
+            if isinstance(reason, UnsolvableError):
+                raise self.definition.refusal(str(reason))
+        for subset, chosen in self._subsets(waiting):
+            try:
+                return _Operator(self, subset, chosen)
+            except FrameError as error:
+                reasons.append(error)
+        names = ", ".join(y.name for y in waiting)
+        raise self.definition.refusal(
+            str(reasons[-1]) if reasons else f"no equations determine {names}"
+        )
+
+    def _subsets(self, waiting: list[Var]) -> Iterator[tuple[tuple[Var, ...], list[_Equation]]]:
+        """Sets of outputs, smallest first, with the equations in them and in what is solved."""
         for size in range(1, len(waiting) + 1):
             for subset in combinations(waiting, size):
                 outside = set(waiting) - set(subset)
                 chosen = [
                     e for e in self.defining
-                    if outside.isdisjoint(found := letters([e.p])) and not set(subset).isdisjoint(found)
+                    if outside.isdisjoint(found := letters([e.p]))
+                    and not set(subset).isdisjoint(found)
                 ]
                 if set(subset) <= set(letters(e.p for e in chosen)):
-                    try:
-                        attempt = self._attempt(subset, chosen)
-                    except NoFrame as error:
-                        reasons.append(error)
-                        continue
-                    if not attempt.free or size == len(waiting):
-                        return attempt
-                    gauged.append(attempt)
-        if gauged:
-            return gauged[0]
-        for kind in (Unsolvable, NoFrame):
-            for reason in reasons:
-                if isinstance(reason, kind):
-                    raise self.definition.refusal(str(reason))
-        names = ", ".join(y.name for y in waiting)
-        raise self.definition.refusal(f"no equations determine {names}")
+                    yield subset, chosen
 
     def _attempt(self, outputs: tuple[Var, ...], chosen: list[_Equation]) -> _Attempt:
-        reasons: list[NoFrame] = []
+        reasons: list[FrameError] = []
+        invariant = any(y.properties for y in outputs)
         invariants = [e for y in outputs for e in _invariants(y, frozenset(outputs))]
         found = dict.fromkeys([*letters(e.p for e in chosen), *outputs])
         given = [
             e for x in found if x not in outputs for e in _invariants(x, frozenset(outputs))
         ]
         # Redundant invariants of the outputs can force a worse frame: then without them.
-        for impose in (True, False):
+        for impose in (True, False) if invariant else (True,):
             equations = [*chosen, *invariants] if impose else chosen
             for order in self._orders(equations, outputs):
                 try:
-                    return _Attempt(self, outputs, equations, given, order, impose)
-                except Contradiction as error:
+                    attempt = _Attempt(self, outputs, equations, given, order, impose)
+                    if not impose and invariant:
+                        check_numerically(self.definition, outputs, chosen)
+                    return attempt
+                except ContradictionError as error:
                     raise self.definition.refusal(str(error)) from None
-                except NoFrame as error:
+                except FrameError as error:
                     reasons.append(error)
-        raise next((r for r in reasons if isinstance(r, Unsolvable)), reasons[0])
+        raise next((r for r in reasons if isinstance(r, UnsolvableError)), reasons[0])
 
     def _orders(self, equations: list[_Equation], outputs: tuple[Var, ...]) -> Iterator[list[Expr]]:
         varied = [variation(e.p, lambda x: x in outputs) for e in equations]
@@ -274,6 +297,7 @@ class _Attempt:
         self.free = [(pair, place) for pair in self.pairs for place in pair.free]
         self._check_free()
         self.form = MatrixForm(self.systems, self.pairs)
+        self.kernels = self.form.kernels
         self.variations: dict[Expr, Expr] = {y: self.form.variation(y) for y in outputs}
 
     def _varied(self, number: int, e: _Equation, given: bool) -> VariedEquation:
@@ -303,14 +327,14 @@ class _Attempt:
         return VariedEquation(number, unknown, known, lumped, symmetry, given, e.rows, e.cols)
 
     def _check_free(self) -> None:
-        """Raises NoFrame where a core was taken as diagonal without being determined."""
+        """Raises FrameError where a core was taken as diagonal without being determined."""
         for _, place in self.free:
             if place.letter in self.frames.uncertain or not self.impose:
-                raise NoFrame(f"the equations leave {place.letter} free")
+                raise FrameError(f"the equations leave {place.letter} free")
         for y in dict.fromkeys(place.letter for _, place in self.free):
             assert isinstance(y, Expr)
             if not self._bounded(y):
-                raise Unsolvable(
+                raise UnsolvableError(
                     f"the equations leave {y} free along an unbounded set: under-determined"
                 )
 
@@ -394,11 +418,7 @@ class _Attempt:
 
     def steps(self) -> Iterator[Step]:
         """The proof, from the defining equations to the variations."""
-        for e in self.equations:
-            yield Step(e.source, "what defines the outputs", e.left, e.right)
-        for e in self.equations:
-            p = variation(e.p, lambda x: "constant" not in properties(x))
-            yield Step("variation", f"of {e.left} = {e.right}", *self._sides(e, p))
+        yield from _opening(self.equations, self.outputs)
         for y in self.outputs:
             yield Step("frames", self._frame_text(y))
         for pair in self.pairs:
@@ -411,12 +431,6 @@ class _Attempt:
             yield Step("kernel", name, rhs=kernel)
         for y, dy in self.variations.items():
             yield Step("back in matrix form", f"d{y}", Variation(y), dy)
-
-    def _sides(self, e: _Equation, p: Polynomial) -> tuple[Expr, Expr]:
-        known = {w: -c for w, c in p.items()
-                 if (k := varied_factor(w)) is None or w[k].letter not in self.outputs}
-        unknown = {w: c for w, c in p.items() if w not in known}
-        return matrix(known, e.rows, e.cols), matrix(unknown, e.rows, e.cols)
 
     def _frame_text(self, y: Expr) -> str:
         parts = []
@@ -434,6 +448,106 @@ class _Attempt:
             value = sp.Add(*(k * self.systems.symbol(p) for p, k in line.items()))
             texts.append(f"{self.systems.symbol(place)} = {sp.factor(value) if line else 0}")
         return "; ".join(texts)
+
+
+class _Operator:
+    """The outputs as the solution operator of the stacked equations, where frames do not help."""
+
+    def __init__(self, solver: _Solver, outputs: tuple[Var, ...], chosen: list[_Equation]) -> None:
+        self.outputs = outputs
+        self.equations = chosen
+        self.free: list[tuple[Pair, Place]] = []
+        self.kernels: dict[str, Expr] = {}
+        check_numerically(solver.definition, outputs, chosen)
+        invariants = [e for y in outputs for e in _invariants(y, frozenset(outputs))]
+        rows = [(e.p, e.rows, e.cols) for e in (*chosen, *invariants)]
+        self.coefficient, self.variations = solved(rows, outputs)
+
+    def conditions(self) -> Iterator[Condition]:
+        """The system must be regular."""
+        names = ", ".join(f"d{y}" for y in self.outputs)
+        known = "invertible" if self.coefficient.is_square else "full_column_rank"
+        yield Condition(f"{self.coefficient} {known}", f"the coefficient of vec({names})")
+
+    def gauges(self) -> Iterator[Gauge]:
+        """None: what is not determined is refused."""
+        yield from ()
+
+    def steps(self) -> Iterator[Step]:
+        """The proof: equations, their variation, the stacked system solved."""
+        yield from _opening(self.equations, self.outputs)
+        for y, dy in self.variations.items():
+            yield Step("stacked system", "vec(L dY R) = kron(R.T, L) vec(dY)", Variation(y), dy)
+
+
+def _expanded(e: Expr) -> Expr:
+    """`e` with the variations of composite letters in those of their variables."""
+    from mbp.derive.variation import vary
+
+    def d(node: Expr) -> Expr:
+        if isinstance(node, Var):
+            return build.variation(node)
+        return vary(node, d).variation if node.args else build.zeros(*node.shape)
+
+    composite: dict[Expr, Expr] = {
+        node: d(node.args[0]) for node in topological(e)
+        if isinstance(node, Variation) and not isinstance(node.args[0], Var)
+    }
+    return build.substitute(e, composite)
+
+
+def _opening(equations: list[_Equation], outputs: tuple[Var, ...]) -> Iterator[Step]:
+    for e in equations:
+        yield Step(e.source, "what defines the outputs", e.left, e.right)
+    for e in equations:
+        p = variation(e.p, lambda x: "constant" not in properties(x))
+        unknown = {
+            w: c for w, c in p.items()
+            if (k := varied_factor(w)) is not None and w[k].letter in outputs
+        }
+        known = add(unknown, scaled(sp.Integer(-1), p))
+        yield Step(
+            "variation", f"of {e.left} = {e.right}",
+            matrix(known, e.rows, e.cols), matrix(unknown, e.rows, e.cols),
+        )
+
+
+def check_numerically(
+    definition: Definition, outputs: tuple[Var, ...], equations: list[_Equation]
+) -> None:
+    """Raises FrameError unless at random points the equations determine `outputs`, for any inputs."""
+    from mbp.verify.oracle import Variety  # numbers count what no frame could show
+
+    inputs = dict.fromkeys(
+        x for e in equations for x in (*variables(e.left), *variables(e.right)) if x not in outputs
+    )
+    sides = tuple((e.left, e.right) for e in equations)
+    part = replace(definition, inputs=tuple(inputs), outputs=outputs, equations=sides)
+    names = ", ".join(y.name for y in outputs)
+    for sizes in small_sizes(part):
+        variety = Variety(part, sizes)
+        try:
+            values = variety.point(np.random.default_rng(0))
+        except MbpError as error:
+            raise FrameError(str(error)) from None
+        if len(variety.gauge(values)):
+            raise FrameError(f"the equations leave {names} free: under-determined")
+        if variety.restricted(values):
+            raise FrameError(f"the equations for {names} restrict the inputs: inconsistent")
+
+
+def small_sizes(definition: Definition) -> list[dict[str, int]]:
+    """Small numbers for the dimension names, unrelated names in either order."""
+    letters_ = (*definition.inputs, *definition.outputs)
+    names = sorted({s for x in letters_ for n in x.shape for s in n.free_symbols}, key=str)
+    at_least = _dimension_order(definition)
+    found = []
+    for order in (names, names[::-1]):
+        sizes: dict[str, int] = {}
+        for n in sorted(order, key=lambda n: sum(at_least(n, other) for other in names)):
+            sizes[n.name] = 2 + len(sizes)
+        found.append(sizes)
+    return found
 
 
 def _equation(left: Expr, right: Expr, source: str, unknown: frozenset[Expr]) -> _Equation:
@@ -457,7 +571,7 @@ def _invariants(x: Expr, unknown: frozenset[Expr]) -> Iterator[_Equation]:
             continue
 
 
-def _dimension_order(definition: Definition) -> object:
+def _dimension_order(definition: Definition) -> Callable[[Dim, Dim], bool]:
     """`at_least(a, b)`: whether dimensions are known to satisfy a >= b."""
     known = set(definition.at_least)
     for x in (*definition.inputs, *definition.outputs):
