@@ -17,7 +17,9 @@ from mbp.errors import MbpError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from mbp.api import Layer
     from mbp.derive.derivation import Derivation
+    from mbp.verify.check import Report
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """The exit statuses."""
@@ -71,7 +73,7 @@ def _rules(
         for directory in rules:
             load_rules(directory)
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        print(context.get_help())
 
 
 @app.command()
@@ -83,7 +85,7 @@ def layers() -> int:
     built_in = registry()
     width = max(map(len, built_in))
     for name, layer in built_in.items():
-        typer.echo(f"{name:{width}}  {first_line(layer.definition.doc)}")
+        print(f"{name:{width}}  {first_line(layer.definition.doc)}")
     return DONE
 
 
@@ -101,6 +103,9 @@ def derive(
         str | None,
         typer.Option(metavar="NAME", help="Derives in this input only.", show_default=False),
     ] = None,
+    order: Annotated[
+        int, typer.Option(min=1, max=2, help="2 derives the backward pass once more.")
+    ] = 1,
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.text,
     output: Annotated[
         Path | None,
@@ -111,7 +116,7 @@ def derive(
     from mbp.targets import targets
 
     (found,) = targets([target] if target else [], expression, let or [])
-    text = rendered(found.derivation(wrt), format)
+    text = rendered(found.derivation(wrt, order), format)
     if output is None:
         sys.stdout.write(text)
     else:
@@ -161,9 +166,9 @@ def emit(
         for one in wanted:
             progress.start(one.layer.name)
             if not check:
-                typer.echo(one.layer.emit(directory, target, force))
+                print(one.layer.emit(directory, target, force))
             elif stale := _stale(directory / f"{one.layer.name}.py", one.layer.emit_text(target)):
-                typer.echo(stale)
+                print(stale)
                 status = FAILED
             progress.advance()
     return status
@@ -189,17 +194,37 @@ def check(
 
     wanted = targets(names or [], expression, let or [], every=every)
     failures = 0
-    width = max(len(one.layer.name) for one in wanted)
+    widths = _widths([one.layer for one in wanted])
     with _progress("check", len(wanted)) as progress:
-        for one in wanted:
+        for k, one in enumerate(wanted):
             progress.start(one.layer.name)
             report = one.layer.check(progress.start)
             failures += not report.passed
-            progress.print(f"{one.layer.name:{width}}  {report.summary}")
+            table = list(_table(report, widths))
+            for line in table if k == 0 else table[1:]:
+                print(line)
             progress.advance()
     verdict = f"{failures} failed" if failures else "all passed"
-    typer.echo(f"{len(wanted)} layer{'s' * (len(wanted) != 1)} checked, {verdict}")
+    print(f"{len(wanted)} layer{'s' * (len(wanted) != 1)} checked, {verdict}")
     return FAILED if failures else DONE
+
+
+def _widths(layers: Sequence[Layer]) -> tuple[int, int]:
+    names = [layer.name for layer in layers]
+    inputs = [name for layer in layers for name in layer.definition.inputs]
+    return max(map(len, ["layer", *names])), max(map(len, ["input", *inputs]))
+
+
+def _table(report: Report, widths: tuple[int, int]) -> Iterator[str]:
+    """A heading and a row for each input: its error against each witness, and the verdict."""
+    witnesses = list(dict.fromkeys(row.witness for row in report))
+    left, middle = widths
+    yield f"{'layer':{left}}  {'input':{middle}}  {'  '.join(f'{w:>11}' for w in witnesses)}"
+    for name in dict.fromkeys(row.input for row in report):
+        found = {row.witness: row for row in report if row.input == name}
+        errors = "  ".join(f"{found[w].error:11.1e}" if w in found else " " * 11 for w in witnesses)
+        verdict = "ok" if all(row.passed for row in found.values()) else "FAILED"
+        yield f"{report.layer:{left}}  {name:{middle}}  {errors}  {verdict}"
 
 
 class _Steps:
@@ -219,10 +244,6 @@ class _Steps:
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task)
 
-    def print(self, line: str) -> None:
-        """A line on stdout, above the bar."""
-        typer.echo(line)
-
 
 @contextmanager
 def _progress(what: str, total: int) -> Iterator[_Steps]:
@@ -236,7 +257,10 @@ def _progress(what: str, total: int) -> Iterator[_Steps]:
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Lines for stdout pass above the bar only where both are the same terminal.
+    both = sys.stdout.isatty()
+    with Progress(*columns, console=console, transient=True, redirect_stdout=both) as progress:
         yield _Steps(progress, total)
 
 
@@ -274,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse("the expression is nested too deeply")
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        return _refuse(f"{error}; pip install 'mbp[torch]'")
     except Exception as error:  # a fault of ours, but the reader of a traceback is not here
         return _refuse(f"unexpected {type(error).__name__}: {error}; please report it")
     return status if isinstance(status, int) else DONE

@@ -14,6 +14,7 @@ from types import ModuleType
 from mbp.api import Layer, derive_expression, fixing_all_but, one_off_layer
 from mbp.definition import Definition
 from mbp.derive.derivation import Derivation
+from mbp.derive.deriver import second
 from mbp.errors import MbpError
 from mbp.layers import registry
 from mbp.rulebook import RULEBOOK
@@ -26,12 +27,19 @@ class Target:
     layer: Layer
     one_off: bool = False
 
-    def derivation(self, wrt: str | None) -> Derivation:
-        """The derivation in all inputs, or in one. Raises MbpError for no such input."""
-        if not self.one_off:
-            return self.layer.derive(wrt)
-        definition = self.layer.definition
-        return derive_expression(definition if wrt is None else fixing_all_but(definition, wrt))
+    def derivation(self, wrt: str | None, order: int) -> Derivation:
+        """The derivation in all inputs or in one, or that of its backward pass if `order` is 2.
+
+        Raises MbpError for no such input.
+        """
+        if self.one_off:
+            definition = self.layer.definition
+            first = derive_expression(
+                definition if wrt is None else fixing_all_but(definition, wrt)
+            )
+        else:
+            first = self.layer.derive(wrt)
+        return first if order == 1 else second(first)
 
 
 def targets(

@@ -157,6 +157,7 @@ class _Printer:
     """Prints each node once; `names` holds the nodes that print as a letter."""
 
     def __init__(self, names: Mapping[Expr, str]) -> None:
+        self._names = names
         self._done: dict[Expr, Piece] = {node: _named(name) for node, name in names.items()}
 
     def piece(self, node: Expr) -> Piece:
@@ -197,7 +198,7 @@ class _Printer:
                 return self._scaled(node)
             case Transpose(args=(Inverse(args=(X,)),)):
                 return _scripted(self.piece(X), r"-\top")
-            case Transpose(args=(X,)) if self._pseudo_inverse(X) is not None:
+            case Transpose(args=(Output(data=("pinv", *_)) as X,)) if X not in self._names:
                 return _scripted(self.piece(X.args[0]), r"+\top")
             case Transpose():
                 return _scripted(args[0], r"\top")
@@ -353,11 +354,6 @@ class _Printer:
     def _letters(self, node: Frechet) -> dict[sp.Symbol, str]:
         pieces = (self.piece(p) for p in node.parameters)
         return {scalar.parameter(k): _within(p, ATOM) for k, p in enumerate(pieces)}
-
-    def _pseudo_inverse(self, node: Expr) -> Output | None:
-        if isinstance(node, Output) and node.rule == "pinv" and node not in self._done:
-            return node
-        return None
 
     def _output(self, node: Output, args: tuple[Piece, ...]) -> Piece:
         if node.rule == "pinv":

@@ -15,7 +15,7 @@ from mbp.present.lower import is_mask
 
 _INLINE = ("pinv", "projector")
 _SHORT = 12
-_INTERMEDIATE = "ABCDEFHNPRTWYZ"
+_INTERMEDIATE = list("ABCDEFHNPRTWYZ")
 
 
 def named(
@@ -51,24 +51,23 @@ def named(
             continue
         call = [A for A in nodes if isinstance(A, Output) and _is_same_call(A, node)]
         call = [A for A in call if A not in found]
-        names: dict[Expr, str] = next(
-            names
-            for suffix in _suffixes()
-            if not taken & set((names := {A: f"{A.name}{suffix}" for A in call}).values())
-        )
-        found |= names
-        taken |= set(names.values())
+        suffix = next(s for s in _suffixes() if not taken & {f"{A.name}{s}" for A in call})
+        for A in call:
+            found[A] = f"{A.name}{suffix}"
+            taken.add(found[A])
     return {found[node]: node for node in nodes}
 
 
 def abbreviated(roots: Iterable[Expr], known: Iterable[Expr], taken: set[str]) -> dict[str, Expr]:
     """Letters for the expressions whose variation a proof speaks of, other than those `known`."""
-    letters = (f"{letter}{suffix}" for suffix in _suffixes() for letter in _INTERMEDIATE)
     skip = set(known)
     found: dict[str, Expr] = {}
     for node in topological(*roots):
         if isinstance(node, Variation) and node not in skip and node.args[0].args:
-            found[next(name for name in letters if name not in taken)] = node.args[0]
+            X = node.args[0]
+            own = [X.name] if isinstance(X, Output) else _INTERMEDIATE
+            letters = (f"{letter}{suffix}" for suffix in _suffixes() for letter in own)
+            found[next(name for name in letters if name not in taken and name not in found)] = X
     return found
 
 

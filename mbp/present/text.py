@@ -42,7 +42,8 @@ def _layer(shown: Page) -> Iterator[str]:
         yield f"  {name:{width}} : {declaration}"
     for name, declaration in shown.outputs.items():
         yield f"  {name:{width}} : {declaration}   (output)"
-    yield ""
+    if shown.cotangents or not shown.starts_at_definition:
+        yield ""
     if not shown.starts_at_definition:
         rows = [(name, shown.text(Y)) for name, Y in shown.definitions]
         rows += [
