@@ -133,7 +133,7 @@ def add(*terms: Expr) -> Expr:
         flat.extend(term.args if isinstance(term, Sum) else (term,))
     total = Sum(*flat) if len(flat) > 1 else flat[0]  # checks the shapes
     kept = [term for term in flat if not is_zero(term)]
-    if all(isinstance(term, Number) for term in kept):
+    if all(isinstance(term, Number) and term.value.is_Rational for term in kept):
         if total.is_scalar:
             return number(sum((term.data[0] for term in kept), sp.Integer(0)))
         return zeros(*total.shape)
@@ -160,8 +160,8 @@ def coefficient(A: Expr) -> tuple[Expr, Expr]:
 
 
 def scalar_factors(c: Expr) -> tuple[sp.Expr, list[Expr]]:
-    """The number and the remaining scalar factors whose product is `c`."""
-    if isinstance(c, Number):
+    """The rational number and the remaining scalar factors whose product is `c`."""
+    if isinstance(c, Number) and c.value.is_Rational:
         return c.value, []
     if isinstance(c, Scale):
         left, lefts = scalar_factors(c.args[0])

@@ -225,7 +225,8 @@ class _Printer:
         result = " * ".join(words)
         if value.is_Rational and value.q != 1:
             result += f" / {value.q}"
-        for factor in reversed(below):
+        # A division of a matrix puts its factor in front of the others, that of a scalar behind.
+        for factor in below if node.is_scalar else reversed(below):
             result += f" / {self._reciprocal(factor)}"
         strength = UNARY if sign and len(words) == 1 and result == words[0] else TERM
         return f"{sign}{result}", strength
