@@ -174,15 +174,16 @@ class Variety:
         for x in self.declared:
             known = VOCABULARY.closure(x.properties)
             X = values[x]
-            if known & {"positive", "nonnegative"} and X.min() < (0.1 if x.is_scalar else 0):
+            entries = np.diag(X) if "diagonal" in known else X
+            if "positive" in known and entries.min() < 1e-2:
+                return False
+            if "nonnegative" in known and entries.min() < -1e-9:
                 return False
             if "positive_definite" in known and np.linalg.eigvalsh(X).min() < 1e-2:
                 return False
             if "diagonal" in known:
                 s = np.sort(np.abs(np.diag(X)))
                 if s[0] < 1e-2 or (len(s) > 1 and np.diff(s).min() < 1e-2):
-                    return False
-                if "nonnegative" in known and np.diag(X).min() < 0:
                     return False
             if "full_column_rank" in known and np.linalg.svd(X, compute_uv=False)[-1] < 1e-2:
                 return False

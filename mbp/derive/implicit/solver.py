@@ -429,8 +429,8 @@ class _Attempt:
                 yield Step("solution", self._solution_text(pair))
         for name, kernel in self.form.kernels.items():
             yield Step("kernel", name, rhs=kernel)
-        for y, dy in self.variations.items():
-            yield Step("back in matrix form", f"d{y}", Variation(y), dy)
+        for output, change in self.variations.items():
+            yield Step("back in matrix form", f"d{output}", Variation(output), change)
 
     def _frame_text(self, y: Expr) -> str:
         parts = []
@@ -515,7 +515,7 @@ def _opening(equations: list[_Equation], outputs: tuple[Var, ...]) -> Iterator[S
 def check_numerically(
     definition: Definition, outputs: tuple[Var, ...], equations: list[_Equation]
 ) -> None:
-    """Raises FrameError unless at random points the equations determine `outputs`, for any inputs."""
+    """Raises FrameError unless the equations determine `outputs` at random points."""
     from mbp.verify.oracle import Variety  # numbers count what no frame could show
 
     inputs = dict.fromkeys(
