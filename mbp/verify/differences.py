@@ -2,8 +2,8 @@
 
 Outputs of decompositions are followed along the smooth branch through the base point. What a
 decomposition leaves free is fixed by continuity: columns of a frame (orthonormal or invertible
-outputs) get the sign that keeps them near the base point's, and a block of columns that may
-rotate among themselves, such as the completion U₂ of a full SVD, is turned back by the
+outputs) get the sign that keeps them near the base point's, and a block of columns that the
+defining equations let rotate, such as the completion U₂ of a full SVD, is turned back by the
 orthogonal polar factor of its overlap with the base point's block, so that U₂ᵀdU₂ = 0.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -98,25 +98,46 @@ def _is_finite(exprs: Sequence[Expr], env: Environment) -> bool:
 class _Branch(Interpreter):
     """Evaluates near a base point, on its branch of every decomposition."""
 
-    def __init__(self, env: Environment, base: Interpreter) -> None:
+    def __init__(self, env: Environment, base: _Base) -> None:
         super().__init__(env, base.arithmetic)
         self._base = base
 
     def outputs(self, node: Output, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The decomposition's outputs, its free signs and rotations as at the base point."""
+        """The decomposition's outputs, what it leaves free as at the base point."""
         key = node.rule, node.args
         if key not in self._decompositions:
-            there = self._base.outputs(node, tuple(self._base.values(node.args)))
             self._decompositions[key] = tuple(
-                aligned(Y, Y0, self.arithmetic) if _is_frame(letter) else Y
-                for letter, Y, Y0 in zip(
-                    RULEBOOK.decompositions[node.rule].outputs,
+                Y if blocks is None else aligned(Y, Y0, blocks, self.arithmetic)
+                for Y, Y0, blocks in zip(
                     super().outputs(node, inputs),
-                    there,
+                    self._base.outputs(node, tuple(self._base.values(node.args))),
+                    self._base.free_blocks(node),
                     strict=True,
                 )
             )
         return self._decompositions[key]
+
+
+class _Base(Interpreter):
+    """Evaluates at the base point, and knows which columns of a frame may rotate there."""
+
+    def __init__(self, env: Environment, arithmetic: Arithmetic) -> None:
+        super().__init__(env, arithmetic)
+        self._free: dict[Any, list[list[list[int]] | None]] = {}
+
+    def free_blocks(self, node: Output) -> list[list[list[int]] | None]:
+        """For each output, its columns in blocks that may rotate; None where nothing is free."""
+        key = node.rule, node.args
+        if key not in self._free:
+            rule = RULEBOOK.decompositions[node.rule]
+            inputs = self.values(node.args)
+            values = (*inputs, *self.outputs(node, tuple(inputs)))
+            letters = (*rule.inputs, *rule.outputs)
+            env = {x: A.astype(float) for x, A in zip(letters, values, strict=True)}
+            self._free[key] = [
+                _rotating(rule.equations, Y, env) if _is_frame(Y) else None for Y in rule.outputs
+            ]
+        return self._free[key]
 
 
 def _is_frame(Y: Var) -> bool:
@@ -128,23 +149,30 @@ def _is_frame(Y: Var) -> bool:
     }
 
 
-def aligned(Y: Array, Y0: Array, arithmetic: Arithmetic) -> Array:
-    """The frame Y with its columns' signs, and rotations within blocks, nearest to those of Y0."""
+def _rotating(
+    equations: Sequence[tuple[Expr, Expr]], Y: Var, env: Mapping[Var, Array]
+) -> list[list[int]]:
+    """Blocks of columns of Y whose rotation leaves the equations true, tried pair by pair."""
+    n = env[Y].shape[1]
+    connected = np.eye(n, dtype=np.bool_)
+    for j, k in combinations(range(n), 2):
+        turned = env[Y].copy()
+        turned[:, [j, k]] = turned[:, [j, k]] @ np.array([[0.8, -0.6], [0.6, 0.8]])
+        at = Interpreter({**env, Y: turned})
+        gaps = [(at.value(left) - at.value(right), at.value(left)) for left, right in equations]
+        holds = all(np.abs(gap).max() <= 1e-9 * (1 + np.abs(A).max()) for gap, A in gaps)
+        connected[j, k] = connected[k, j] = holds
+    return [[int(k) for k in block] for block in {tuple(np.flatnonzero(row)) for row in connected}]
+
+
+def aligned(Y: Array, Y0: Array, blocks: Sequence[list[int]], arithmetic: Arithmetic) -> Array:
+    """The frame Y with each block of columns turned to be nearest to that of Y0."""
     overlap = arithmetic.pinv(Y0) @ Y
     result = Y.copy()
-    for block in _blocks(np.abs(overlap.astype(float)) > 1e-3):
+    for block in blocks:
         U, _, V = arithmetic.svd(overlap[np.ix_(block, block)])
         result[:, block] = Y[:, block] @ (V @ U.T)
     return result
-
-
-def _blocks(connected: Array) -> list[list[int]]:
-    """The connected components of a relation between indices."""
-    reached = (connected | connected.T | np.eye(len(connected), dtype=np.bool_)).astype(int)
-    for _ in range(len(connected)):
-        reached = (reached @ reached > 0).astype(int)
-    blocks = {tuple(int(k) for k in np.flatnonzero(row)) for row in reached}
-    return [list(block) for block in sorted(blocks)]
 
 
 def directional_derivatives(exprs: Sequence[Expr], instance: Instance) -> list[Array]:
@@ -154,7 +182,7 @@ def directional_derivatives(exprs: Sequence[Expr], instance: Instance) -> list[A
     rounding error; in float64 by three of them, extrapolated (Richardson).
     """
     at = instance.arithmetic
-    base = Interpreter(instance.at(0.0), at)
+    base = _Base(instance.at(0.0), at)
 
     def difference(h: Any) -> list[Array]:
         ahead, behind = (_Branch(instance.at(t), base).values(exprs) for t in (h, -h))
