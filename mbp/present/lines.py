@@ -104,7 +104,7 @@ def _results(shown: Page) -> Iterator[Part]:
 
 
 def _where(shown: Page) -> Part:
-    rows = []
+    rows = [Line(letter(name), shown.spelled(A, latex)) for name, A in shown.letters.items()]
     for call in shown.calls:
         names = r",\ ".join(map(letter, call.names))
         kinds = "; ".join(

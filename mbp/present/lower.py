@@ -1,4 +1,4 @@
-"""Rewrites what the expression grammar cannot say into what it can: frames, kernels, masks.
+"""Rewrites expressions for readers: derivatives in a frame, masks, diagonal matrices as such.
 
 The derivative of a matrix function (a divided difference in the eigenframe of its argument,
 `Frechet` of order 1) becomes U (L ∘ (Uᵀ X U)) Uᵀ with U, Q the outputs of `eig` and L a kernel
@@ -13,7 +13,21 @@ from functools import cache
 import sympy as sp
 
 from mbp.expr import build, scalar
-from mbp.expr.nodes import Expr, Frechet, I, J, Kernel, Part, col, fold, row
+from mbp.expr.nodes import (
+    Diag,
+    DiagVec,
+    Expr,
+    Frechet,
+    I,
+    J,
+    Kernel,
+    Map,
+    Number,
+    Part,
+    col,
+    fold,
+    row,
+)
 from mbp.invariants.infer import is_
 from mbp.rulebook import RULEBOOK
 
@@ -26,10 +40,12 @@ _INSIDE = {
 
 
 def lowered(root: Expr) -> Expr:
-    """`root` with its matrix functions' derivatives written in an eigenframe."""
+    """`root` with its matrix functions' derivatives in an eigenframe, diagonal matrices as such."""
 
     def lower(node: Expr, args: tuple[Expr, ...]) -> Expr:
         node = build.rebuild(node, args)
+        if isinstance(node, Diag):
+            return _diagonal(node)
         if not isinstance(node, Frechet):
             return node
         if node.order == 1:
@@ -57,6 +73,17 @@ def masked(root: Expr) -> Expr:
 def is_mask(kernel: Kernel) -> bool:
     """Whether the kernel's entries are those of a pattern, without any operand."""
     return not kernel.args
+
+
+def _diagonal(node: Diag) -> Expr:
+    # X and X⁻¹ of a diagonal X, and (X)_diag of any other, rather than [diag(X)].
+    match node.args[0]:
+        case DiagVec(args=(X,)):
+            return X if is_(X, "diagonal") else build.diagpart(X)
+        case Map(args=(DiagVec(args=(X,)), Number(data=(-1,))), data=("pow",)):
+            if is_(X, "diagonal"):
+                return build.inv(X)
+    return node
 
 
 def _frame(A: Expr) -> tuple[Expr, Expr]:

@@ -59,11 +59,11 @@ def named(
 
 
 def abbreviated(roots: Iterable[Expr], known: Iterable[Expr], taken: set[str]) -> dict[str, Expr]:
-    """Letters for the expressions whose variation a proof speaks of, other than those `known`."""
+    """Letters for the long expressions whose variation a proof takes, other than those `known`."""
     skip = set(known)
     found: dict[str, Expr] = {}
     for node in topological(*roots):
-        if isinstance(node, Variation) and node not in skip and node.args[0].args:
+        if isinstance(node, Variation) and node not in skip and _is_long(node.args[0]):
             X = node.args[0]
             own = [X.name] if isinstance(X, Output) else _INTERMEDIATE
             letters = (f"{letter}{suffix}" for suffix in _suffixes() for letter in own)
@@ -84,8 +84,11 @@ def _wants_name(node: Expr) -> bool:
         return True
     if not isinstance(node, Output):
         return False
-    short = len(text(node.args[0])) <= _SHORT
-    return not (node.rule in _INLINE and short)
+    return node.rule not in _INLINE or _is_long(node.args[0])
+
+
+def _is_long(node: Expr) -> bool:
+    return len(text(node)) > _SHORT
 
 
 def _is_same_call(A: Output, B: Expr) -> bool:

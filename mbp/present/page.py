@@ -46,13 +46,19 @@ class Call:
 
 @dataclass(frozen=True)
 class Page:
-    """A derivation ready to print: `names` for its nodes, `where` by name, operands first."""
+    """A derivation ready to print.
+
+    where: the kernels and outputs of decompositions by name, operands first.
+    letters: the intermediate expressions whose variation the proof takes, by letter.
+    names: the names of both, of their variations and of those of the outputs, by node.
+    """
 
     definition: Definition
     cotangents: Mapping[str, Var]
     variations: Mapping[str, Expr]
     gradients: Mapping[str, Expr]
     where: Mapping[str, Expr]
+    letters: Mapping[str, Expr]
     names: Mapping[Expr, str]
     conditions: tuple[str, ...]
     gauges: tuple[str, ...]
@@ -89,7 +95,7 @@ class Page:
         """Both sides of a step; what is being defined does not stand for itself."""
         assert step.lhs is not None and step.rhs is not None
         names = self.names
-        if self.defines(step) and step.rhs in names:
+        if isinstance(step.lhs, Var) and names.get(step.rhs) == step.lhs.name:
             names = {node: name for node, name in names.items() if node is not step.rhs}
         return printed(step.lhs, self.names), printed(step.rhs, names)
 
@@ -113,6 +119,10 @@ class Page:
         for name, Y in self.definition.outputs.items():
             if Y not in self.names:
                 yield name, Y
+
+    def spelled(self, node: Expr, printed: Printer) -> str:
+        """What a letter of this page stands for."""
+        return printed(node, {A: name for A, name in self.names.items() if A is not node})
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -173,18 +183,21 @@ def page(derivation: Derivation, *, masks: bool = False) -> Page:
     for name, Y in (*outputs.items(), *_definitions(derivation)):
         names.setdefault(build.variation(Y), f"d({name})")
         names.setdefault(build.variation(lower(Y)), f"d({name})")
+    letters: dict[str, Expr] = {}
     if not masks:
         taken = {*outputs, *where, *names_in(*sides, *derivation.definition.inputs.values())}
         varied_outputs = [build.variation(node) for node in where.values()]
         letters = abbreviated(sides, [*names, *varied_outputs], taken)
         steps = tuple(_with_letters(steps, letters))
         names |= {build.variation(node): f"d({letter})" for letter, node in letters.items()}
+        names |= {node: letter for letter, node in letters.items()}
     return Page(
         derivation.definition,
         derivation.cotangents,
         variations,
         gradients,
         where,
+        letters,
         names,
         derivation.conditions,
         derivation.gauges,
@@ -221,8 +234,8 @@ def _definitions(derivation: Derivation) -> Iterator[tuple[str, Expr]]:
 
 
 def _with_letters(steps: tuple[Step, ...], letters: Mapping[str, Expr]) -> Iterator[Step]:
-    # A letter is introduced by a line of its own, right before its variation first occurs.
-    waiting = {build.variation(node): letter for letter, node in letters.items()}
+    # A letter is introduced by a line of its own, right before its expression first occurs.
+    waiting = {node: letter for letter, node in letters.items()}
     for step in steps:
         sides = [side for side in (step.lhs, step.rhs) if side is not None]
         here = [node for node in topological(*sides) if node in waiting]
@@ -230,8 +243,7 @@ def _with_letters(steps: tuple[Step, ...], letters: Mapping[str, Expr]) -> Itera
             yield Step(None, None, heading=step.heading)
             step = replace(step, heading="")
         for node in here:
-            N = node.args[0]
-            yield Step(build.var(waiting.pop(node), *N.shape), N, note="named")
+            yield Step(build.var(waiting.pop(node), *node.shape), node, note="named")
         yield step
 
 
@@ -240,10 +252,13 @@ def _decompositions(outputs: Mapping[str, Expr]) -> list[Expr]:
 
 
 def _lowered_steps(steps: tuple[Step, ...], lower: Callable[[Expr], Expr]) -> Iterator[Step]:
+    """The steps with lowered sides, without those that lowering has made empty or a repetition."""
+    said: tuple[Expr, Expr] | None = None
     for step in steps:
         if step.lhs is None or step.rhs is None:
             yield step
             continue
-        lhs, rhs = lower(step.lhs), lower(step.rhs)
-        if lhs is not rhs or step.lhs is step.rhs:
-            yield replace(step, lhs=lhs, rhs=rhs)
+        sides = lower(step.lhs), lower(step.rhs)
+        if sides != said and (sides[0] is not sides[1] or step.lhs is step.rhs):
+            yield replace(step, lhs=sides[0], rhs=sides[1])
+            said = sides

@@ -115,10 +115,10 @@ def _formulas(shown: Page, formulas: dict[str, Expr]) -> Iterator[str]:
 
 
 def _where(shown: Page) -> Iterator[str]:
-    if not shown.where:
+    if not shown.where and not shown.letters:
         return
     yield "where"
-    rows = []
+    rows = [(letter, shown.spelled(node, text)) for letter, node in shown.letters.items()]
     for call in shown.calls:
         kinds = "; ".join(
             f"{name}: {' '.join(node.properties) or 'general'}"

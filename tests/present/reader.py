@@ -22,6 +22,15 @@ def _eig(A):
     return U, np.diag(values)
 
 
+def _svd(X, *, full=False):
+    U, values, Vt = np.linalg.svd(X, full_matrices=full)
+    return U, np.diag(values), Vt.T
+
+
+def _pinv(A):
+    return np.linalg.pinv(A, rcond=1e-10)
+
+
 def _diag(A):
     return np.diag(A[:, 0]) if A.shape[1] == 1 else _column(np.diag(A))
 
@@ -44,6 +53,12 @@ FUNCTIONS = ELEMENTWISE | {
     "powm": _of_symmetric(np.power),
     "cholesky": np.linalg.cholesky,
     "eig": _eig,
+    "svd": _svd,
+    "svd_full": lambda X: _svd(X, full=True),
+    "pinv": _pinv,
+    "projector": lambda A: A @ _pinv(A),
+    "hstack": lambda *blocks: np.hstack(blocks),
+    "vstack": lambda *blocks: np.vstack(blocks),
 }
 
 
