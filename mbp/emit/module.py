@@ -1,0 +1,441 @@
+"""Fills the template of an emitted PyTorch module: signatures, classes, bodies, docstring."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+from mbp.derive.derivation import Derivation
+from mbp.emit.torch_printer import Body, Names
+from mbp.errors import MbpError
+from mbp.expr.dims import ONE
+from mbp.expr.nodes import Expr, Output, Var, topological, variables
+from mbp.expr.text import text
+from mbp.plan.program import Plan, Program
+from mbp.plan.value import Value
+from mbp.rulebook import RULEBOOK
+
+OPTIONS: dict[str, tuple[str, str, str]] = {
+    "rtol": (
+        "float | None", "None",
+        "singular values below rtol times the largest count as zero (None: max(m, n) eps)",
+    ),
+    "on_tie": (
+        'Literal["nan", "raise"]', '"nan"',
+        "at equal eigenvalues or singular values the gradient is nan, or (eager only) an error",
+    ),
+    "compute_dtype": (
+        "torch.dtype | None", "None",
+        "the precision inside; by default the inputs', float32 for half precision",
+    ),
+}  # fmt: skip
+"""Run-time options: type, default, meaning."""
+
+RESERVED = (
+    "torch", "nn", "Tensor", "Any", "Function", "Literal", "Callable", "ctx", "self", "given",
+    "dtype", "layer", *OPTIONS,
+)  # fmt: skip
+"""Names that an emitted module uses itself."""
+
+_WORDS = {"ncuts": "NCuts"}
+
+
+def class_name(name: str) -> str:
+    """The module class of a layer: o2p → O2P, ncuts_j2 → NCutsJ2."""
+    return "".join(_WORDS.get(word, word.title()) for word in name.split("_"))
+
+
+@dataclass(frozen=True)
+class _Function:
+    """An emitted function: its parameters, in the order of every call, and its lines."""
+
+    name: str
+    tensors: tuple[str, ...]
+    constants: tuple[str, ...]
+    lines: tuple[str, ...]
+    results: tuple[str, ...]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        return self.tensors + self.constants
+
+    @property
+    def declared(self) -> list[str]:
+        types = {"rtol": "float | None", "on_tie": "str"}
+        return [f"{t}: Tensor" for t in self.tensors] + [
+            f"{c}: {types.get(c, 'float')}" for c in self.constants
+        ]
+
+
+class ModuleText:
+    """The parts of one emitted module, printed from its plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.layer = plan.derivation.definition
+        self.inputs = self.layer.inputs
+        self._check_names()
+        self.tensors = tuple(n for n, x in self.inputs.items() if not _is_number(x))
+        self.numbers = tuple(n for n, x in self.inputs.items() if _is_number(x))
+        if not self.tensors:
+            raise MbpError(f"{self.layer.name} has no input that is a tensor")
+        self.differentiable = tuple(plan.derivation.gradients)
+        self.cotangents = tuple(G.name for G in plan.derivation.cotangents.values())
+        self.options = tuple(o for o in OPTIONS if o == "compute_dtype" or self._uses_option(o))
+        self.constants = self.numbers + tuple(o for o in self.options if o != "compute_dtype")
+        self.names = self._module_names()
+        self.saved = tuple(self.names.name(v) for v in plan.saved)
+
+    def _check_names(self) -> None:
+        for name in (*self.inputs, *self.layer.outputs):
+            if name in RESERVED or name == self.layer.name:
+                raise MbpError(
+                    f"{self.layer.name}: {name!r} would collide with a name in the generated code; "
+                    "choose another"
+                )
+
+    def _programs(self) -> list[Program]:
+        plan = self.plan
+        found = [plan.forward, plan.backward, plan.variation, plan.second, plan.second_variation]
+        return [program for program in found if program is not None]
+
+    def _uses_option(self, option: str) -> bool:
+        values = [v for program in self._programs() for v in program.values]
+        if option == "on_tie":
+            return any(v.op == "with_diagonal" for v in values)
+        return any(v.op == "call" and ("rtol", "rtol") in v.data[1] for v in values)  # type: ignore[operator]
+
+    def _module_names(self) -> Names:
+        names = Names(hints=self.plan.hints)
+        tensors = [*self.inputs, *self.cotangents, *self.layer.outputs, *RESERVED, self.layer.name]
+        if self.plan.second_derivation is not None:
+            tensors += [H.name for H in self.plan.second_derivation.cotangents.values()]
+        for name in tensors:
+            names.reserve(name)
+        for name in (*self.inputs, *self.cotangents):
+            names.reserve(f"d{name}")
+            names.reserve(f"grad_{name}")
+        for symbol in self._dims():
+            names.reserve(symbol.name)
+        # What a saved value is called in the forward pass it is called everywhere.
+        for value in self.plan.saved:
+            output = next(
+                (name for name, v in self.plan.forward.results.items() if v is value), None
+            )
+            if output is None:
+                names.name(value)
+            else:
+                names.give(value, output)
+        return names
+
+    def _dims(self) -> dict[sp.Symbol, tuple[str, int]]:
+        """Where each dimension can be read."""
+        found: dict[sp.Symbol, tuple[str, int]] = {}
+        for name in self.tensors:
+            x = self.inputs[name]
+            if x.is_scalar:
+                continue
+            sides = [(x.rows, -1)] if self._is_vector(name) else [(x.rows, -2), (x.cols, -1)]
+            for n, axis in sides:
+                if n.is_Symbol:
+                    found.setdefault(n, (name, axis))
+        return found
+
+    def _is_vector(self, name: str) -> bool:
+        x = self.inputs[name]
+        return name in self.plan.vectors or (x.cols == ONE and not x.is_scalar)
+
+    # --- functions --------------------------------------------------------------------------
+
+    def function(
+        self, name: str, program: Program, tensors: Iterable[str], wishes: Mapping[str, str],
+        keep: Sequence[Value] = (), known: Sequence[Value] = (), comments: Iterable[str] = (),
+        like: Mapping[str, str] | None = None,
+    ) -> _Function:  # fmt: skip
+        """The function that runs `program`; it takes those of `tensors` that it uses.
+
+        `like` names, for a result, the tensor to whose shape it is summed: the gradient of what
+        was broadcast.
+        """
+        body = Body(self.names.copy(), known, self.tensors[0], self._dims())
+        texts = body.print(program, wishes, keep)
+        kept = [self.names.name(v) for v in keep if v not in program.results.values()]
+        returned = []
+        for (result, value), printed in zip(program.results.items(), texts, strict=True):
+            original = (like or {}).get(result)
+            if original is not None and value.op == "zeros":
+                printed = f"torch.zeros_like({original})"
+            elif original is not None and len(self.tensors) > 1:
+                printed = f"{printed}.sum_to_size({original}.shape)"
+            returned.append(printed)
+        results = (*returned, *kept)
+        tail = f"return {', '.join(results)}{',' if len(results) == 1 else ''}"
+        notes = [
+            f"# {line}"
+            for comment in comments
+            for line in textwrap.wrap(comment, 92, subsequent_indent="    ")
+        ]
+        lines = [*notes, *body.dim_lines(), *body.lines, tail]
+        whole = "\n".join(line for line in lines if not line.startswith("#"))
+        used = set(re.findall(r"\w+", whole))
+        return _Function(
+            name,
+            tuple(t for t in dict.fromkeys(tensors) if t in used),
+            tuple(c for c in self.constants if c in used),
+            tuple(lines),
+            results,
+        )
+
+    def context(self) -> dict[str, Any]:
+        """What the template is filled with."""
+        plan, layer = self.plan, self.layer
+        derivation = plan.derivation
+        forward = self.function(
+            "_forward", plan.forward, self.tensors, {name: name for name in layer.outputs},
+            keep=plan.saved, comments=_formulas(layer.outputs, ""),
+        )  # fmt: skip
+        gradients = self.function(
+            "_gradients", plan.backward, (*self.tensors, *self.cotangents, *self.saved),
+            {name: f"grad_{name}" for name in derivation.gradients}, known=plan.saved,
+            comments=_formulas(derivation.gradients, "∂L/∂"),
+            like={name: name for name in derivation.gradients},
+        )  # fmt: skip
+        tangents = tuple(f"d{name}" for name in self.differentiable)
+        variations = self.function(
+            "_variations", plan.variation, (*self.tensors, *tangents, *self.saved),
+            {name: f"d{name}" for name in layer.outputs}, known=plan.saved,
+            comments=(f"d({name}) = {text(d)}" for name, d in derivation.variations.items()),
+        )  # fmt: skip
+        outputs = tuple(layer.outputs)
+        extra = tuple(s for s in self.saved if s not in outputs)
+        # The backward pass is a function of these inputs, for whoever differentiates it again.
+        linked = {x.name for x in variables(*derivation.gradients.values())}
+        primal = tuple(t for t in self.tensors if t in linked or t in gradients.tensors)
+        kept = (*primal, *self.saved)
+        used = (*self.differentiable, *variations.tensors)
+        kept_forward = tuple(t for t in dict.fromkeys((*kept, *used)) if t not in tangents)
+        context: dict[str, Any] = {
+            "name": layer.name,
+            "cls": class_name(layer.name),
+            "tensors": list(self.tensors),
+            "numbers": list(self.numbers),
+            "constants": list(self.constants),
+            "options": list(self.options),
+            "differentiable": list(self.differentiable),
+            "outputs": list(outputs),
+            "cotangents": list(self.cotangents),
+            "extra": list(extra),
+            "first": forward,
+            "gradients": gradients,
+            "variations": variations,
+            "kept": kept,
+            "kept_forward": kept_forward,
+            "gradient_names": [f"grad_{x}" for x in self.differentiable],
+            "backward_tensors": [*primal, *self.cotangents, *self.saved],
+            "backward_returned": [
+                f"grad_{x}" if x in self.differentiable else "None"
+                for x in (*self.tensors, *self.constants)
+            ],
+            "tangents_all": [f"d{x}" for x in self.tensors],
+            "variation_names": [f"d{Y}" for Y in outputs],
+            "variation_tensors": list(variations.tensors),
+            "second": None,
+        }
+        if plan.second is not None and plan.second_variation is not None:
+            context |= self._second(plan.second, plan.second_variation, primal)
+        return context | self._interface(list(extra))
+
+    def _second(
+        self, program: Program, variation: Program, primal: tuple[str, ...]
+    ) -> dict[str, Any]:
+        derivation = self.plan.second_derivation
+        assert derivation is not None
+        over = tuple(H.name for H in derivation.cotangents.values())
+        given = (*self.tensors, *self.cotangents)
+        second = self.function(
+            "_second_gradients", program, (*given, *over, *self.saved),
+            {name: f"grad_{name}" for name in derivation.gradients}, known=self.plan.saved,
+            like={name: name for name in derivation.gradients},
+        )  # fmt: skip
+        tangents = tuple(f"d{name}" for name in derivation.gradients)
+        second_variations = self.function(
+            "_gradient_variations", variation, (*given, *tangents, *self.saved),
+            {name: f"d{name}" for name in derivation.variations}, known=self.plan.saved,
+            like={f"grad_{name}": name for name in self.differentiable},
+        )  # fmt: skip
+        backward = (*primal, *self.cotangents, *self.saved)
+        varied = tuple(x for x in derivation.gradients if x in backward)
+        kept = tuple(t for t in second.tensors if t not in over)
+        used = (*varied, *(t for t in second_variations.tensors if t not in tangents))
+        return {
+            "over": list(over),
+            "second": second,
+            "second_variations": second_variations,
+            "second_results": list(derivation.gradients),
+            "second_names": [f"grad_{x}" for x in derivation.gradients],
+            "second_kept": kept,
+            "second_kept_forward": tuple(dict.fromkeys((*kept, *used))),
+            "second_tensors": list(second.tensors),
+            "second_primal": list(varied),
+            "second_returned": [
+                f"grad_{x}" if x in derivation.gradients else "None"
+                for x in (*backward, *self.constants)
+            ],
+            "second_tangents_all": [f"d{x}" for x in (*primal, *self.cotangents)],
+            "second_variation_tensors": list(second_variations.tensors),
+        }
+
+    # --- what the caller sees -----------------------------------------------------------------
+
+    def _interface(self, extra: list[str]) -> dict[str, Any]:
+        outputs = list(self.layer.outputs)
+        signature = [
+            f"{name}: float{self._default(name)}" if name in self.numbers else f"{name}: Tensor"
+            for name in self.inputs
+        ]
+        received = [*outputs, *(["*_"] if extra else [])]
+        cast = [f"{Y}.to(dtype)" for Y in outputs]
+        several, tensors = len(outputs) > 1, ", ".join(["Tensor"] * len(outputs))
+        summary = self.layer.doc.strip().split("\n\n")[0].replace("\n", " ")
+        shapes = [f"{name} {self._shape_doc(name)}" for name in self.tensors]
+        results = [f"{name} {self._output_shape_doc(name)}" for name in outputs]
+        return {
+            "docstring": docstring(self.plan),
+            "summary": summary or f"The layer {self.layer.name}.",
+            "signature": signature,
+            "tensor_signature": [f"{name}: Tensor" for name in self.tensors],
+            "number_signature": [f"{name}: float{self._default(name)}" for name in self.numbers],
+            "option_signature": [f"{o}: {OPTIONS[o][0]} = {OPTIONS[o][1]}" for o in self.options],
+            "option_lines": [f"{o}: {OPTIONS[o][2]}." for o in self.options],
+            "shape_lines": [f"{', '.join(shapes)} ↦ {', '.join(results)}; batches * broadcast."],
+            "class_doc": f"{', '.join(results)} for {', '.join(shapes)}.",
+            "first_summary": f"{', '.join(outputs)}"
+            + (f", and what the backward pass takes: {', '.join(extra)}." if extra else "."),
+            "result_type": f"tuple[{tensors}]" if several else "Tensor",
+            "shapes": [f'("{name}", {name}, "{self._shape(name)}")' for name in self.tensors],
+            "requirements": self._requirements(),
+            "received": f"{received[0]}," if len(received) == 1 else ", ".join(received),
+            "applied": [f"{name}.to(inside)" for name in self.tensors] + list(self.constants),
+            "returned": ", ".join(cast),
+            "forwarded": [f"self.{name}" if name in self.numbers else name for name in self.inputs]
+            + [f"{o}=self.{o}" for o in self.options],
+        }
+
+    def _default(self, name: str) -> str:
+        if name not in self.layer.defaults:
+            return ""
+        return f" = {self.layer.defaults[name]!r}"
+
+    def _shape(self, name: str) -> str:
+        x = self.inputs[name]
+        if x.is_scalar:
+            return ""
+        return str(x.rows) if self._is_vector(name) else f"{x.rows} {x.cols}"
+
+    def _shape_doc(self, name: str) -> str:
+        return f"(*{', ' if self._shape(name) else ''}{self._shape(name).replace(' ', ', ')})"
+
+    def _output_shape_doc(self, name: str) -> str:
+        Y = self.layer.outputs[name]
+        if Y.is_scalar:
+            return "(*)"
+        if name in self.plan.vectors or Y.cols == ONE:
+            return f"(*, {Y.rows})"
+        return f"(*, {Y.rows}, {Y.cols})"
+
+    def _requirements(self) -> list[dict[str, str]]:
+        """The conditions on dimensions under which the decompositions exist."""
+        dims = {symbol.name: f"{x}.shape[{axis}]" for symbol, (x, axis) in self._dims().items()}
+        found: dict[str, dict[str, str]] = {}
+        for node in topological(*self.plan.outputs):
+            if not isinstance(node, Output):
+                continue
+            for left, relation, right in _dimension_conditions(node):
+                if left in dims and right in dims:
+                    text = f"{left} {relation} {right}"
+                    actual = f"{left} = {{{dims[left]}}}, {right} = {{{dims[right]}}}"
+                    test = f"{dims[left]} {relation} {dims[right]}"
+                    found[text] = {"text": text, "test": test, "actual": actual}
+        return list(found.values())
+
+
+def _dimension_conditions(node: Output) -> list[tuple[str, str, str]]:
+    """What the rule of `node` assumes of its dimensions, in the layer's: such as (m, >=, n)."""
+    rule = RULEBOOK.decompositions[node.rule]
+    dims: dict[str, str] = {}
+    for x, A in zip(rule.inputs, node.args, strict=True):
+        for pattern, actual in zip(x.shape, A.shape, strict=True):
+            if pattern.is_Symbol:
+                dims[pattern.name] = str(actual)
+    found = []
+    for assumption in rule.assumes:
+        match = re.fullmatch(r"(\w+) (>=|==) (\w+)", str(assumption))
+        if match and match[1] in dims and match[3] in dims and dims[match[1]] != dims[match[3]]:
+            found.append((dims[match[1]], match[2], dims[match[3]]))
+    return found
+
+
+def _is_number(x: Var) -> bool:
+    return x.is_scalar and "constant" in x.properties
+
+
+def _formulas(expressions: Mapping[str, Expr], before: str) -> list[str]:
+    return [f"{before}{name} = {text(expr)}" for name, expr in expressions.items()]
+
+
+def docstring(plan: Plan) -> str:
+    """The mathematics: the layer, its variation and gradients, conditions and rules."""
+    derivation, layer = plan.derivation, plan.derivation.definition
+    lines = [layer.doc.strip() or f"The layer {layer.name}.", "", "The layer"]
+    lines += [f"    {line}" for line in _formulas(layer.outputs, "")]
+    lines += ["its variation"]
+    lines += [f"    d({name}) = {text(d)}" for name, d in derivation.variations.items()]
+    cotangents = ", ".join(f"{G.name} = ∂L/∂{Y}" for Y, G in derivation.cotangents.items())
+    if derivation.gradients:
+        lines += [f"and its gradient, {cotangents}"]
+        lines += [f"    {line}" for line in _formulas(derivation.gradients, "∂L/∂")]
+    if derivation.where:
+        lines += ["where"]
+        lines += [f"    {line}" for line in _formulas(derivation.where, "")]
+    projected = [
+        f"{name} ({', '.join(p for p in x.properties if p != 'constant')})"
+        for name, x in layer.inputs.items()
+        if derivation.gradients.get(name) is not derivation.functionals.get(name)
+    ]  # fmt: skip
+    if projected:
+        those = ", ".join(projected)
+        lines += ["", f"The gradient is projected onto the admissible variations of {those}."]
+    if derivation.conditions:
+        lines += ["", f"Conditions: {'; '.join(derivation.conditions)}."]
+    if derivation.gauges:
+        lines += ["", f"Gauges, on which a loss must not depend: {'; '.join(derivation.gauges)}."]
+    rules = sorted({rule for step in derivation.steps for rule in step.by})
+    if rules:
+        lines += ["", f"Rules used: {', '.join(rules)}."]
+    return "\n".join(_wrapped(line) for line in lines)
+
+
+def _wrapped(line: str, width: int = 98) -> str:
+    indent = " " * (len(line) - len(line.lstrip()))
+    whole = textwrap.fill(
+        line.strip(), width, initial_indent=indent, break_long_words=False,
+        subsequent_indent=indent + "    " * bool(indent), break_on_hyphens=False,
+    )  # fmt: skip
+    return whole.replace("\\", "\\\\").replace('"""', "'''")
+
+
+def source_texts(derivation: Derivation) -> list[str]:
+    """What the module is a function of, besides rules and templates."""
+    layer = derivation.definition
+    return [
+        layer.name,
+        layer.doc,
+        *(f"{name}: {x.rows} {x.cols} {x.properties}" for name, x in layer.inputs.items()),
+        *_formulas(layer.outputs, ""),
+        repr(sorted(layer.defaults.items())),
+    ]

@@ -1,0 +1,149 @@
+"""The text of an emitted module: its plan printed into the target's template, under a header."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from importlib.resources.abc import Traversable
+
+import jinja2
+from sympy.integrals.quadrature import gauss_legendre
+
+from mbp.derive.derivation import Derivation
+from mbp.emit.files import header
+from mbp.emit.module import ModuleText, source_texts
+from mbp.errors import MbpError
+from mbp.plan.program import plan
+from mbp.resources import folder
+
+_WIDTH = 100
+
+TARGETS = ("torch",)
+
+
+def emit_text(
+    derivation: Derivation, target: str = "torch", second: Derivation | None = None
+) -> str:
+    """The source of the module for a derived layer, the same byte for byte every time.
+
+    `second` is the derivation of the backward pass, for double backward; without it the module
+    refuses to differentiate twice. Raises MbpError for an unknown target, for an expression that
+    the target cannot compute and for names that would collide.
+    """
+    if target not in TARGETS:
+        raise MbpError(f"unknown target {target!r}; known are {', '.join(TARGETS)}")
+    context = ModuleText(plan(derivation, second)).context()
+    environment = _environment()
+    body = environment.get_template(f"{target}/module.py.jinja").render(
+        **context, helpers=(), imports=()
+    )
+    helpers = _helpers(environment, target, body)
+    code = body + "".join(helpers)
+    body = environment.get_template(f"{target}/module.py.jinja").render(
+        **context, helpers=helpers, imports=_imports(code)
+    )
+    return header(_digest(derivation), body)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.globals.update(wrap=_wrap, typed=_typed, gauss=_gauss)
+    return environment
+
+
+def _template(name: str) -> str:
+    return _joined(folder("templates"), name).read_text(encoding="utf-8")
+
+
+def _joined(root: Traversable, name: str) -> Traversable:
+    for part in name.split("/"):
+        root = root / part
+    return root
+
+
+def _wrap(before: str, items: list[str], after: str) -> str:
+    """`before` items `after` on one line, or one item after another where that is too long."""
+    line = before + ", ".join(items) + after
+    if len(line) <= _WIDTH:
+        return line
+    indent = " " * (len(before) - len(before.lstrip()))
+    inside = ", ".join(items) + ","
+    if len(indent) + 4 + len(inside) - 1 <= _WIDTH and not inside.rstrip(",").endswith("*"):
+        return f"{before}\n{indent}    {inside.rstrip(',')}\n{indent}{after}"
+    lines = "".join(f"{indent}    {item},\n" for item in items)
+    return f"{before}\n{lines}{indent}{after}"
+
+
+def _typed(names: list[str]) -> list[str]:
+    return [f"{name}: Any" for name in names]
+
+
+def _gauss(n: int) -> str:
+    """Gauss's rule of n points on [0, 1] as a Python tuple of (point, weight)."""
+    points, weights = gauss_legendre(n, 17)
+    pairs = [
+        f"    ({float((1 + t) / 2)!r}, {float(w / 2)!r}),"
+        for t, w in zip(points, weights, strict=True)
+    ]
+    return "\n".join([f"_GAUSS_{n} = (", *pairs, ")"])
+
+
+def _helpers(environment: jinja2.Environment, target: str, body: str) -> list[str]:
+    """The helper functions that `body` calls, and those that they call, in their file's order."""
+    template = environment.get_template(f"{target}/helpers.py.jinja")
+    texts = {
+        name: "".join(block(template.new_context())).strip("\n") + "\n"
+        for name, block in template.blocks.items()
+    }
+    wanted: set[str] = set()
+    fresh = [name for name in texts if re.search(rf"\b{name}\b", body)]
+    while fresh:
+        name = fresh.pop()
+        if name not in wanted:
+            wanted.add(name)
+            used = set(re.findall(r"\w+", texts[name]))
+            fresh.extend(other for other in texts if other in used)
+    return [texts[name] for name in texts if name in wanted]
+
+
+def _imports(code: str) -> list[str]:
+    words = set(re.findall(r"\w+", code))
+    typing = [name for name in ("Any", "Literal", "NoReturn") if name in words]
+    lines = ["from collections.abc import Callable"] if "Callable" in words else []
+    return [*lines, f"from typing import {', '.join(typing)}"]
+
+
+@lru_cache(maxsize=1)
+def _installed_digest() -> bytes:
+    """A digest of every rules and template file."""
+    digest = hashlib.sha256()
+    for root in ("rules", "templates"):
+        for name, content in sorted(_files(folder(root), "")):
+            digest.update(name.encode() + b"\0" + content + b"\0")
+    return digest.digest()
+
+
+def _files(root: Traversable, prefix: str) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    for entry in root.iterdir():
+        name = f"{prefix}/{entry.name}"
+        if entry.is_dir():
+            found += _files(entry, name)
+        elif name.endswith((".toml", ".jinja")):
+            found.append((name, entry.read_bytes()))
+    return found
+
+
+def _digest(derivation: Derivation) -> str:
+    digest = hashlib.sha256(_installed_digest())
+    for part in source_texts(derivation):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:16]

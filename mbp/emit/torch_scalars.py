@@ -1,0 +1,159 @@
+"""Prints SymPy scalar expressions as elementwise PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sympy as sp
+
+from mbp.errors import MbpError
+
+SUM, TERM, UNARY, POWER, ATOM = range(5)
+"""Binding strengths of Python's operators, weakest first."""
+
+Piece = tuple[str, int]
+
+FUNCTIONS: dict[str, str] = {
+    "exp": "torch.exp({})",
+    "log": "torch.log({})",
+    "sqrt": "torch.sqrt({})",
+    "sin": "torch.sin({})",
+    "cos": "torch.cos({})",
+    "tan": "torch.tan({})",
+    "sinh": "torch.sinh({})",
+    "cosh": "torch.cosh({})",
+    "tanh": "torch.tanh({})",
+    "asin": "torch.asin({})",
+    "acos": "torch.acos({})",
+    "atan": "torch.atan({})",
+    "asinh": "torch.asinh({})",
+    "acosh": "torch.acosh({})",
+    "atanh": "torch.atanh({})",
+    "log1p": "torch.log1p({})",
+    "expm1": "torch.expm1({})",
+    "sigmoid": "torch.sigmoid({})",
+    "softplus": "nn.functional.softplus({})",
+    "relu": "torch.relu({})",
+    "abs": "torch.abs({})",
+    "sign": "torch.sign({})",
+    "erf": "torch.erf({})",
+    "erfc": "torch.erfc({})",
+    "gamma": "_gamma({})",
+    "loggamma": "torch.lgamma({})",
+    "digamma": "torch.digamma({})",
+    "floor": "torch.floor({})",
+    "ceiling": "torch.ceil({})",
+}
+"""The grammar's elementwise functions."""
+
+_SYMPY: dict[str, str] = {
+    "Abs": FUNCTIONS["abs"],
+    "LogQuotient": "_log_quotient({})",
+    "ExpQuotient": "_exp_quotient({})",
+    "PowerQuotient": "_power_quotient({})",
+    "SigmoidQuotient": "_sigmoid_quotient({})",
+    "SoftplusQuotient": "_softplus_quotient({})",
+    "SmoothQuotient": "_smooth_quotient({})",
+    "SecondQuotient": "_second_quotient({})",
+    "Sinc": "_sinc({})",
+    "Sinhc": "_sinhc({})",
+    **FUNCTIONS,
+}
+
+
+def within(piece: Piece, strength: int) -> str:
+    """The text of a piece, in parentheses where it binds less than `strength`."""
+    return piece[0] if piece[1] >= strength else f"({piece[0]})"
+
+
+def number_piece(value: sp.Expr) -> Piece:
+    """A number as exactly as Python can write it."""
+    if value.is_Integer:
+        return str(value), ATOM if value >= 0 else UNARY
+    if value.is_Rational:
+        decimal = repr(float(value))
+        if sp.Rational(decimal) == value and len(decimal) <= 12:
+            return decimal, ATOM if value >= 0 else UNARY
+        return f"{value.p} / {value.q}", TERM
+    return repr(float(value)), ATOM if value >= 0 else UNARY
+
+
+def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str]) -> Piece:
+    """g as elementwise PyTorch, its symbols printed as `names`, which bind like names."""
+
+    def piece(g: sp.Expr) -> Piece:
+        if g in names:
+            return names[g], ATOM
+        if g.is_Symbol:
+            return g.name, ATOM
+        if g.is_number and not g.has(sp.Function):
+            return number_piece(g)
+        if isinstance(g, sp.Lambda):
+            variables = ", ".join(v.name for v in g.variables)
+            return f"lambda {variables}: {piece(g.expr)[0]}", SUM
+        if g.is_Add:
+            return sum_piece(g)
+        if g.is_Mul:
+            return product_piece(g)
+        if g.is_Pow:
+            return power_piece(g)
+        if isinstance(g, sp.log) and g.args[0].is_Add and sp.Integer(1) in g.args[0].args:
+            return f"torch.log1p({piece(g.args[0] - 1)[0]})", ATOM
+        if isinstance(g, sp.Max) and len(g.args) == 2 and sp.Integer(0) in g.args:
+            return f"torch.relu({piece(g.args[0] + g.args[1])[0]})", ATOM
+        if isinstance(g, sp.Heaviside):
+            return f"torch.relu(torch.sign({piece(g.args[0])[0]}))", ATOM
+        name = type(g).__name__
+        if name not in _SYMPY:
+            raise MbpError(f"the torch target has no function {name}")
+        return _SYMPY[name].format(", ".join(piece(arg)[0] for arg in g.args)), ATOM
+
+    def sum_piece(g: sp.Expr) -> Piece:
+        constant, rest = g.as_coeff_Add()
+        if constant == -1 and isinstance(rest, sp.exp):
+            return f"torch.expm1({piece(rest.args[0])[0]})", ATOM
+        terms = [*rest.as_ordered_terms(), constant] if constant != 0 else g.as_ordered_terms()
+        text = ""
+        for term in terms:
+            sign = "-" if term.could_extract_minus_sign() else "+"
+            printed = within(piece(-term if sign == "-" else term), TERM)
+            if not text:
+                text = f"-{within(piece(-term), POWER)}" if sign == "-" else printed
+            else:
+                text += f" {sign} {printed}"
+        return text, SUM
+
+    def product_piece(g: sp.Expr) -> Piece:
+        if g.could_extract_minus_sign():
+            return f"-{within(piece(-g), POWER)}", UNARY
+        above, below = [], []
+        coefficient, factors = g.as_coeff_mul()
+        if coefficient.is_Rational and coefficient.q != 1:
+            below.append(sp.Integer(coefficient.q))
+            coefficient = sp.Integer(coefficient.p)
+        if coefficient != 1:
+            above.append(coefficient)
+        for factor in sp.Mul(*factors).as_ordered_factors():
+            if factor.is_Pow and factor.exp.is_number and factor.exp < 0:
+                below.append(factor.base ** (-factor.exp))
+            else:
+                above.append(factor)
+        text = " * ".join(within(piece(factor), UNARY) for factor in above) or "1"
+        if len(below) == 1:
+            text += f" / {within(piece(below[0]), UNARY)}"
+        elif below:
+            inside = " * ".join(within(piece(factor), UNARY) for factor in below)
+            text += f" / ({inside})"
+        return text, TERM
+
+    def power_piece(g: sp.Expr) -> Piece:
+        base, p = g.base, g.exp
+        if base == sp.E:
+            return f"torch.exp({piece(p)[0]})", ATOM
+        if p == sp.Rational(1, 2):
+            return f"torch.sqrt({piece(base)[0]})", ATOM
+        if p.is_number and p < 0:
+            return f"1 / {within(piece(base ** (-p)), UNARY)}", TERM
+        return f"{within(piece(base), ATOM)} ** {within(piece(p), UNARY)}", POWER
+
+    return piece(g)

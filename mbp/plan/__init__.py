@@ -1,0 +1,1 @@
+"""From expressions to straight-line programs: association, sharing, what backward needs."""

@@ -1,0 +1,406 @@
+"""Makes values: interns them, folds what is free, finds the cheapest order of a product."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+import sympy as sp
+
+from mbp.expr.dims import ONE, Dim
+from mbp.plan.value import Form, Value
+
+Word = tuple[Value, ...]
+
+
+class Graph:
+    """The values of one module; `sizes` are the dimensions that orders are chosen at."""
+
+    def __init__(self, sizes: Mapping[sp.Symbol, int]) -> None:
+        self._sizes = dict(sizes)
+        self._interned: dict[tuple[Hashable, ...], Value] = {}
+        self._words: dict[Word, Value] = {}
+
+    def make(
+        self,
+        op: str,
+        *args: Value,
+        data: tuple[Hashable, ...] = (),
+        shape: tuple[Dim, Dim],
+        form: Form = Form.MATRIX,
+    ) -> Value:
+        """The one value of this description."""
+        key = (op, args, data, shape, form)
+        if key not in self._interned:
+            self._interned[key] = Value(op, args, data, shape[0], shape[1], form)
+        return self._interned[key]
+
+    def size(self, n: Dim) -> int:
+        """The representative size of a dimension."""
+        return max(1, int(n.xreplace({s: sp.Integer(k) for s, k in self._sizes.items()})))
+
+    # --- numbers and forms ----------------------------------------------------------------
+
+    def number(self, value: sp.Expr) -> Value:
+        """A number of the host language."""
+        return self.make("number", data=(sp.sympify(value),), shape=(ONE, ONE), form=Form.NUMBER)
+
+    def is_number(self, v: Value, value: int) -> bool:
+        """Whether v is this literal number."""
+        return v.op == "number" and v.data[0] == value
+
+    def eye(self, n: Dim) -> Value:
+        """The identity, as the column of its diagonal: ones."""
+        return self.make("ones", shape=(n, n), form=Form.DIAGONAL)
+
+    def column(self, v: Value) -> Value:
+        """The column of a diagonal value's diagonal."""
+        if v.form is not Form.DIAGONAL:
+            return self.diagonal_of(v)
+        if v.op == "as_diagonal":
+            return v.args[0]
+        return self.make("as_column", v, shape=(v.rows, ONE))
+
+    def diagonal(self, column: Value) -> Value:
+        """The diagonal matrix of a column, stored as it is."""
+        if column.op == "as_column":
+            return column.args[0]
+        n = column.rows
+        return self.make("as_diagonal", column, shape=(n, n), form=Form.DIAGONAL)
+
+    def dense(self, v: Value) -> Value:
+        """v as a full matrix, whatever its form."""
+        if v.form is Form.DIAGONAL:
+            if v.op == "ones":
+                return self.make("eye", shape=v_shape(v))
+            if v.op == "scale":
+                return self.scale(v.args[0], self.dense(v.args[1]))
+            return self.make("embed", v, shape=v_shape(v))
+        if v.form is Form.INVERSE:
+            inverse = self.make("inverse", v.args[0], data=(v.data[0],), shape=v_shape(v))
+            return self.transpose(inverse) if v.data[1] else inverse
+        return v
+
+    def diagonal_of(self, v: Value) -> Value:
+        """The diagonal of a square matrix as a column."""
+        if v.form is Form.DIAGONAL:
+            return self.column(v)
+        if v.op == "scale":
+            return self.scale(v.args[0], self.diagonal_of(v.args[1]))
+        if v.op == "matmul":
+            left, right = v.args
+            return self.row_sum(self.hadamard(left, self.transpose(right)))
+        return self.make("diagonal", self.dense(v), shape=(v.rows, ONE))
+
+    # --- the algebra ----------------------------------------------------------------------
+
+    def transpose(self, v: Value) -> Value:
+        """Aᵀ."""
+        if v.form in (Form.DIAGONAL, Form.NUMBER) or v.is_scalar:
+            return v
+        if v.op == "transpose":
+            return v.args[0]
+        if v.op == "eye":
+            return v
+        if v.op == "scale":
+            return self.scale(v.args[0], self.transpose(v.args[1]))
+        if v.form is Form.INVERSE:
+            return self.make(
+                "inverse_of", v.args[0], data=(v.data[0], not v.data[1]), shape=v_shape(v),
+                form=Form.INVERSE,
+            )  # fmt: skip
+        if v.op == "ones":
+            return self.make("ones", shape=(v.cols, v.rows))
+        return self.make("transpose", v, shape=(v.cols, v.rows))
+
+    def scale(self, c: Value, v: Value) -> Value:
+        """The scalar c times v; numbers are gathered in front."""
+        if v.op == "scale":
+            c, v = self.scale(c, v.args[0]), v.args[1]
+        if v.is_scalar and v.form is Form.NUMBER and c.form is not Form.NUMBER:
+            c, v = v, c
+        if c.op == "number" and v.op == "number":
+            return self.number(c.data[0] * v.data[0])
+        if self.is_number(c, 1):
+            return v
+        if v.is_scalar and self.is_number(v, 1):
+            return c
+        if c.op == "scale" and c.args[0].op == "number" and v.op == "number":
+            return self.scale(self.number(c.args[0].data[0] * v.data[0]), c.args[1])
+        form = Form.NUMBER if c.form is v.form is Form.NUMBER else v.form
+        if v.form is Form.NUMBER:
+            form = c.form
+        if form is Form.INVERSE:
+            v, form = self.dense(v), Form.MATRIX
+        return self.make("scale", c, v, shape=v_shape(v), form=form)
+
+    def add(self, *terms: Value) -> Value:
+        """A₁ + … + Aₙ; stays diagonal when every term is."""
+        if len(terms) == 1:
+            return terms[0]
+        shape = v_shape(terms[0])
+        if terms[0].is_scalar:
+            numeric = all(term.form is Form.NUMBER for term in terms)
+            form = Form.NUMBER if numeric else Form.MATRIX
+            return self.make("add", *terms, shape=shape, form=form)
+        if all(term.form is Form.DIAGONAL for term in terms):
+            return self.make("add", *terms, shape=shape, form=Form.DIAGONAL)
+        full = [self.dense(term) for term in terms]
+        if not all(self._is_multiple_of_ones(term) for term in full):
+            full = [self._broadcast_ones(term) for term in full]
+        return self.make("add", *full, shape=shape)
+
+    def _is_multiple_of_ones(self, v: Value) -> bool:
+        return v.op == "ones" or (v.op == "scale" and v.args[1].op == "ones")
+
+    def _broadcast_ones(self, v: Value) -> Value:
+        if not self._is_multiple_of_ones(v):
+            return v
+        return self.number(sp.Integer(1)) if v.op == "ones" else v.args[0]
+
+    def hadamard(self, *factors: Value) -> Value:
+        """A₁ ∘ … ∘ Aₙ of equal shapes; diagonal as soon as one of them is."""
+        if any(A.form is Form.DIAGONAL for A in factors):
+            columns = [self.column(A) for A in factors if A.op != "ones"]
+            if not columns:
+                return self.eye(factors[0].rows)
+            return self.diagonal(self.hadamard(*columns))
+        kept = [self.dense(A) for A in factors if A.op != "ones"]
+        if len(kept) <= 1:
+            return kept[0] if kept else factors[0]
+        c = self.number(sp.Integer(1))
+        bare = []
+        for A in kept:
+            if A.op == "scale":
+                c, A = self.scale(c, A.args[0]), A.args[1]
+            bare.append(A)
+        return self.scale(c, self.make("multiply", *bare, shape=v_shape(kept[0])))
+
+    def row_sum(self, v: Value) -> Value:
+        """A1, the sums of the rows as a column."""
+        if v.op == "scale":
+            return self.scale(v.args[0], self.row_sum(v.args[1]))
+        if v.cols == ONE:
+            return v
+        return self.make("row_sum", self.dense(v), shape=(v.rows, ONE))
+
+    def sum(self, v: Value) -> Value:
+        """The sum of all entries."""
+        if v.is_scalar:
+            return v
+        if v.op == "scale":
+            return self.scale(v.args[0], self.sum(v.args[1]))
+        if v.form is Form.DIAGONAL:
+            v = self.column(v)
+        if v.op == "ones":
+            count = (sp.expand(v.rows * v.cols),)
+            return self.make("size", data=count, shape=(ONE, ONE), form=Form.NUMBER)
+        return self.make("sum", self.dense(v), shape=(ONE, ONE))
+
+    def inner(self, A: Value, B: Value) -> Value:
+        """A : B."""
+        if A.op == "ones" and A.form is not Form.DIAGONAL:
+            return self.sum(B)
+        if B.op == "ones" and B.form is not Form.DIAGONAL:
+            return self.sum(A)
+        return self.sum(self.hadamard(A, B))
+
+    def trace(self, v: Value) -> Value:
+        """Tr A."""
+        if v.is_scalar:
+            return v
+        return self.sum(self.diagonal_of(v))
+
+    def invert(self, v: Value, definite: bool, triangle: str | None) -> Value:
+        """A⁻¹: reciprocals for a diagonal, otherwise to be applied by solving."""
+        if v.form is Form.DIAGONAL:
+            return self.diagonal(self.reciprocal(self.column(v)))
+        how = "definite" if definite else triangle or "general"
+        return self.make("inverse_of", v, data=(how, False), shape=v_shape(v), form=Form.INVERSE)
+
+    def reciprocal(self, v: Value) -> Value:
+        """1/v entrywise."""
+        return self.power(v, self.number(sp.Integer(-1)))
+
+    def power(self, v: Value, p: Value) -> Value:
+        """v ** p entrywise; v is no diagonal."""
+        if v.op == "ones":
+            return v
+        if p.op == "number":
+            if p.data[0] == 1:
+                return v
+            if p.data[0] == -1 and v.op == "power" and self.is_number(v.args[1], -1):
+                return v.args[0]
+        form = Form.NUMBER if v.form is p.form is Form.NUMBER else Form.MATRIX
+        return self.make("power", v, p, shape=v_shape(v), form=form)
+
+    # --- products -------------------------------------------------------------------------
+
+    def product(self, word: Word) -> Value:
+        """The matrix product of `word` in the cheapest order, given what exists already."""
+        c = self.number(sp.Integer(1))
+        bare: list[Value] = []
+        for factor in word:
+            if factor.op == "scale":
+                c, factor = self.scale(c, factor.args[0]), factor.args[1]
+            if factor.is_scalar and len(word) > 1:
+                c = self.scale(c, factor)
+            elif factor.op == "ones" and factor.form is Form.DIAGONAL and len(word) > 1:
+                continue
+            else:
+                bare.append(factor)
+        if not bare:
+            n = next((f for f in word if not f.is_scalar), None)
+            return self.scale(c, n) if n is not None else c
+        return self.scale(c, self._associated(tuple(_without_neighbours(self, bare))))
+
+    def trace_of_product(self, word: Word) -> Value:
+        """Tr(A₁ ⋯ Aₙ) as the inner product of the two halves that are cheapest to form."""
+        if len(word) == 1:
+            return self.trace(word[0])
+        best: tuple[float, int, int] | None = None
+        n = len(word)
+        for turn in range(n):
+            turned = word[turn:] + word[:turn]
+            for cut in range(1, n):
+                cost = self.cost(turned[:cut]) + self.cost(turned[cut:])
+                cost += self.size(turned[0].rows) * self.size(turned[cut].rows)
+                if best is None or cost < best[0]:
+                    best = (cost, turn, cut)
+        assert best is not None
+        turned = word[best[1] :] + word[: best[1]]
+        left, right = self.product(turned[: best[2]]), self.product(turned[best[2] :])
+        return self.inner(self.transpose(self.dense(left)), self.dense(right))
+
+    def cost(self, word: Word) -> float:
+        """The flops of a product in its cheapest order, at the representative sizes."""
+        return self._order(word).cost
+
+    def _associated(self, word: Word) -> Value:
+        if len(word) == 1:
+            return word[0]
+        known = self._known(word)
+        if known is not None:
+            return known
+        cut = self._order(word).cut
+        value = self._multiply(self._associated(word[:cut]), self._associated(word[cut:]))
+        self._words[word] = value
+        return value
+
+    def _known(self, word: Word) -> Value | None:
+        if word in self._words:
+            return self._words[word]
+        mirrored = tuple(self.transpose(factor) for factor in reversed(word))
+        found = self._words.get(mirrored)
+        return None if found is None else self.transpose(found)
+
+    def _order(self, word: Word) -> _Order:
+        """The cheapest association of `word`, by dynamic programming over its intervals."""
+        n = len(word)
+        best: dict[tuple[int, int], _Order] = {
+            (i, i + 1): _Order(0.0, i + 1, factor.form) for i, factor in enumerate(word)
+        }
+        for length in range(2, n + 1):
+            for i in range(n - length + 1):
+                j = i + length
+                known = self._known(word[i:j])
+                if known is not None:
+                    best[i, j] = _Order(0.0, i + 1, known.form)
+                    continue
+                best[i, j] = min(
+                    (self._joined(word, best, i, cut, j) for cut in range(i + 1, j)),
+                    key=lambda order: order.cost,
+                )
+        return best[0, n]
+
+    def _joined(
+        self, word: Word, best: Mapping[tuple[int, int], _Order], i: int, cut: int, j: int
+    ) -> _Order:
+        left, right = best[i, cut], best[cut, j]
+        rows, inner, cols = word[i].rows, word[cut].rows, word[j - 1].cols
+        r, k, c = self.size(rows), self.size(inner), self.size(cols)
+        diagonals = (left.form is Form.DIAGONAL) + (right.form is Form.DIAGONAL)
+        if diagonals == 2:
+            cost, form = float(k), Form.DIAGONAL
+        elif diagonals == 1 and Form.INVERSE not in (left.form, right.form):
+            cost, form = float(r * c), Form.MATRIX
+        elif Form.INVERSE in (left.form, right.form):
+            other = c if left.form is Form.INVERSE else r
+            cost, form = 2.0 * k * k * other, Form.MATRIX
+        else:
+            cost, form = 2.0 * r * k * c, Form.MATRIX
+        return _Order(left.cost + right.cost + cost, cut - i, form)
+
+    def _multiply(self, left: Value, right: Value) -> Value:
+        shape = (left.rows, right.cols)
+        if left.op == "scale" or right.op == "scale":
+            one = self.number(sp.Integer(1))
+            (a, A) = (left.args[0], left.args[1]) if left.op == "scale" else (one, left)
+            (b, B) = (right.args[0], right.args[1]) if right.op == "scale" else (one, right)
+            return self.scale(self.scale(a, b), self._multiply(A, B))
+        if left.form is Form.INVERSE or right.form is Form.INVERSE:
+            return self._solve(left, right)
+        if left.form is Form.DIAGONAL and right.form is Form.DIAGONAL:
+            return self.hadamard(left, right)
+        if left.form is Form.DIAGONAL:
+            return self.make("scale_rows", left, right, shape=shape)
+        if right.form is Form.DIAGONAL:
+            return self.make("scale_cols", left, right, shape=shape)
+        if right.op == "ones" and right.cols == ONE:
+            return self.row_sum(left)
+        if left.op == "ones" and left.rows == ONE:
+            return self.transpose(self.row_sum(self.transpose(right)))
+        if left.cols == ONE:
+            return self._outer(left, right)
+        return self.make("matmul", left, right, shape=shape)
+
+    def _outer(self, u: Value, v: Value) -> Value:
+        shape = (u.rows, v.cols)
+        if u.op == "ones" and v.op == "ones":
+            return self.make("ones", shape=shape)
+        return self.make("outer", u, v, shape=shape)
+
+    def _solve(self, left: Value, right: Value) -> Value:
+        if left.form is Form.INVERSE and right.form is Form.INVERSE:
+            right = self.dense(right)
+        if left.form is not Form.INVERSE:
+            return self.transpose(self._solve(self.transpose(right), self.transpose(left)))
+        A, (how, transposed) = left.args[0], left.data
+        B = self.dense(right)
+        shape = (left.rows, B.cols)
+        if how == "definite":
+            factor = self.make("cholesky", A, shape=v_shape(A))
+            return self.make("cholesky_solve", factor, B, shape=shape)
+        if how in ("lower", "upper"):
+            return self.make("triangular_solve", A, B, data=(how, transposed), shape=shape)
+        factors = self.make("lu_factor", A, shape=v_shape(A), form=Form.CALL)
+        parts = [
+            self.make("item", factors, data=(k,), shape=v_shape(A), form=Form.RAW) for k in (0, 1)
+        ]
+        return self.make("lu_solve", *parts, B, data=(transposed,), shape=shape)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The cost of an interval of a product, where it is cut and what form it has."""
+
+    cost: float
+    cut: int
+    form: Form
+
+
+def v_shape(v: Value) -> tuple[Dim, Dim]:
+    """The shape of the matrix that v stands for."""
+    return v.rows, v.cols
+
+
+def _without_neighbours(graph: Graph, word: list[Value]) -> list[Value]:
+    """`word` with ones(r, c) split into a column and a row, so that it is never formed."""
+    split: list[Value] = []
+    for factor in word:
+        if factor.op == "ones" and ONE not in (factor.rows, factor.cols):
+            split.append(graph.make("ones", shape=(factor.rows, ONE)))
+            split.append(graph.make("ones", shape=(ONE, factor.cols)))
+        else:
+            split.append(factor)
+    return split

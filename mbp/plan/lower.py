@@ -1,0 +1,468 @@
+"""Lowers expressions to values: one rule for each kind of node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sympy as sp
+
+from mbp.errors import MbpError
+from mbp.expr import build, scalar
+from mbp.expr.dims import ONE, Dim
+from mbp.expr.nodes import (
+    Det,
+    Diag,
+    DiagVec,
+    DimSize,
+    Expr,
+    Eye,
+    Frechet,
+    Hadamard,
+    I,
+    Inner,
+    Inverse,
+    J,
+    Kernel,
+    Kron,
+    KronLeft,
+    KronRight,
+    LogDet,
+    Map,
+    Number,
+    Ones,
+    Output,
+    Part,
+    Product,
+    Scale,
+    Stack,
+    Sum,
+    Trace,
+    Transpose,
+    Unvec,
+    Var,
+    Variation,
+    Vec,
+    Zeros,
+    both,
+    col,
+    row,
+    topological,
+)
+from mbp.invariants.infer import declared, is_
+from mbp.plan import divided
+from mbp.plan.graph import Graph, v_shape
+from mbp.plan.value import Form, Value
+from mbp.rulebook import RULEBOOK, Forward
+
+_PATTERNS = ("lower", "strictly_lower", "upper", "strictly_upper")
+
+
+class Lowering:
+    """Lowers expressions into one graph, so that whatever they share is computed once.
+
+    `vectors` are the variables that the caller passes as the vector of a diagonal.
+    """
+
+    def __init__(self, graph: Graph, roots: Iterable[Expr], vectors: frozenset[Var]) -> None:
+        self.graph = graph
+        self._vectors = vectors
+        self._done: dict[Expr, Value] = {}
+        self._formed = _inverses_formed(tuple(roots))
+        self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
+        self.hints: dict[Value, str] = {}
+
+    def value(self, node: Expr) -> Value:
+        """The value of an expression; raises MbpError for what no target computes."""
+        if node not in self._done:
+            self._done[node] = self._lower(node)
+        return self._done[node]
+
+    # --- one rule a node --------------------------------------------------------------------
+
+    def _lower(self, node: Expr) -> Value:
+        graph = self.graph
+        match node:
+            case Var():
+                return self._read(node, node.name)
+            case Variation(args=(Var() as x,)):
+                return self._read(x, f"d{x.name}", tangent=True)
+            case Number(data=(value,)):
+                return graph.number(value)
+            case DimSize(data=(n,)):
+                return graph.make("size", data=(n,), shape=(ONE, ONE), form=Form.NUMBER)
+            case Eye(data=(n,)):
+                return graph.eye(n)
+            case Ones() | Zeros():
+                return graph.make("ones" if isinstance(node, Ones) else "zeros", shape=node.shape)
+            case Sum():
+                return graph.add(*(graph_term(graph, self.value(term)) for term in node.args))
+            case Product() | Frechet():
+                return graph.product(self._word(node))
+            case Scale(args=(c, X)):
+                return graph.scale(self.value(c), self.value(X))
+            case Transpose(args=(X,)):
+                return self.value(X) if is_(X, "symmetric") else graph.transpose(self.value(X))
+            case Hadamard():
+                return graph.hadamard(*(self.value(factor) for factor in node.args))
+            case Map():
+                return self._map(node)
+            case Inverse(args=(A,)):
+                return graph.dense(self._inverse(A))
+            case Det() | LogDet():
+                return self._determinant(node)
+            case Trace(args=(X,)):
+                return graph.trace_of_product(self._word(X))
+            case Inner():
+                return self._inner(node)
+            case Diag(args=(v,)):
+                return graph.diagonal(self.value(v))
+            case DiagVec(args=(A,)):
+                return self._diagonal_of(A)
+            case Part(data=(kind,), args=(A,)):
+                return self._part(kind, A)
+            case Stack(data=(axis,)):
+                blocks = [graph.dense(self.value(block)) for block in node.args]
+                return graph.make("stack", *blocks, data=(axis,), shape=node.shape)
+            case Kron() | KronLeft() | KronRight():
+                factors = [graph.dense(self.value(factor)) for factor in node.args]
+                name = {Kron: "kron", KronLeft: "kron_left", KronRight: "kron_right"}[type(node)]
+                return graph.make(name, *factors, shape=node.shape)
+            case Vec(args=(A,)):
+                return graph.make("vec", graph.dense(self.value(A)), shape=node.shape)
+            case Unvec(args=(x,)):
+                return graph.make("unvec", self.value(x), shape=node.shape)
+            case Output():
+                return self._output(node)
+            case Kernel():
+                return self._kernel(node)
+        raise MbpError(f"no target computes {node} yet")
+
+    # --- leaves ---------------------------------------------------------------------------
+
+    def _read(self, x: Var, name: str, tangent: bool = False) -> Value:
+        """A variable as the caller passes it; only its declared structure is read."""
+        graph = self.graph
+        if x.is_scalar and "constant" in x.properties:
+            return graph.make("input", data=(name,), shape=x.shape, form=Form.NUMBER)
+        if x in self._vectors:
+            raw = graph.make("input", data=(name,), shape=x.shape, form=Form.RAW)
+            return graph.make("column", raw, shape=x.shape, form=Form.DIAGONAL)
+        if x.cols == ONE:
+            raw = graph.make("input", data=(name,), shape=x.shape, form=Form.RAW)
+            return graph.make("column", raw, shape=x.shape)
+        raw = graph.make("input", data=(name,), shape=x.shape)
+        properties = declared(x)
+        if "unit_lower_triangular" in properties and not tangent:
+            strict = graph.make("part", raw, data=("strictly_lower",), shape=x.shape)
+            return graph.add(strict, graph.eye(x.rows))
+        for kind, names in _STRUCTURE.items():
+            if properties.intersection(names):
+                return self._take(kind, raw)
+        return raw
+
+    def _take(self, kind: str, v: Value) -> Value:
+        """The part of v on a pattern of entries."""
+        graph = self.graph
+        if v.op == "scale":
+            return graph.scale(v.args[0], self._take(kind, v.args[1]))
+        if v.form is Form.DIAGONAL and kind in ("sym", "lower", "upper", "diag"):
+            return v
+        if kind == "diag":
+            return graph.diagonal(graph.diagonal_of(v))
+        return graph.make("part", graph.dense(v), data=(kind,), shape=v_shape(v))
+
+    # --- products and inverses --------------------------------------------------------------
+
+    def _word(self, node: Expr) -> tuple[Value, ...]:
+        """The factors of a product, matrix functions taken apart into their eigenframe."""
+        graph = self.graph
+        match node:
+            case Product():
+                return tuple(factor for arg in node.args for factor in self._word(arg))
+            case Scale(args=(c, X)):
+                return (self.value(c), *self._word(X))
+            case Transpose(args=(X,)) if is_(X, "symmetric"):
+                return self._word(X)
+            case Transpose(args=(Product() | Frechet() as X,)):
+                return tuple(graph.transpose(factor) for factor in reversed(self._word(X)))
+            case Transpose(args=(Inverse() as X,)) if X not in self._formed:
+                return (graph.transpose(self._inverse(X.args[0])),)
+            case Inverse(args=(A,)) if node not in self._formed:
+                return (self._inverse(A),)
+            case Frechet():
+                return self._matrix_function(node)
+        return (self.value(node),)
+
+    def _inverse(self, A: Expr) -> Value:
+        if is_(A, "orthogonal"):
+            return self.value(build.transpose(A))
+        triangle = next((side for side in ("lower", "upper") if is_(A, f"{side}_triangular")), None)
+        return self.graph.invert(self.value(A), is_(A, "positive_definite"), triangle)
+
+    def _inner(self, node: Inner) -> Value:
+        A, B = node.args
+        if A is B or isinstance(A, Ones) or not (_is_word(A) or _is_word(B)):
+            return self.graph.inner(self.value(A), self.value(B))
+        mirrored = tuple(self.graph.transpose(factor) for factor in reversed(self._word(A)))
+        return self.graph.trace_of_product(mirrored + self._word(B))
+
+    def _diagonal_of(self, A: Expr) -> Value:
+        """The diagonal of A as a column; of a product without forming the product."""
+        graph = self.graph
+        if not _is_word(A):
+            return graph.diagonal_of(self.value(A))
+        word = self._word(A)
+        best = min(
+            range(1, len(word)),
+            key=lambda cut: graph.cost(word[:cut]) + graph.cost(word[cut:]),
+            default=0,
+        )
+        if best == 0:
+            return graph.diagonal_of(graph.product(word))
+        left, right = graph.product(word[:best]), graph.product(word[best:])
+        if Form.DIAGONAL in (left.form, right.form):
+            return graph.hadamard(graph.diagonal_of(left), graph.diagonal_of(right))
+        return graph.row_sum(graph.hadamard(graph.dense(left), graph.transpose(graph.dense(right))))
+
+    def _part(self, kind: str, A: Expr) -> Value:
+        if kind == "diag" and A.is_square:
+            return self.graph.diagonal(self._diagonal_of(A))
+        return self._take(kind, self.value(A))
+
+    def _determinant(self, node: Expr) -> Value:
+        graph = self.graph
+        A = self.value(node.args[0])
+        name = "det" if isinstance(node, Det) else "logdet"
+        if A.form is Form.DIAGONAL:
+            if name == "det":
+                return graph.make("product_of", graph.column(A), shape=(ONE, ONE))
+            return graph.sum(self._apply("log", self._apply("abs", graph.column(A))))
+        return graph.make(name, A, shape=(ONE, ONE))
+
+    # --- elementwise ------------------------------------------------------------------------
+
+    def _map(self, node: Map) -> Value:
+        A = self.value(node.args[0])
+        if node.name == "pow":
+            p = self.value(node.args[1])
+            if A.form is Form.DIAGONAL and p.op == "number" and p.data[0] > 0:
+                return self.graph.diagonal(self.graph.power(self.graph.column(A), p))
+            return self.graph.power(self.graph.dense(A), p)
+        if A.form is Form.DIAGONAL and scalar.body(node.name).subs(scalar.X, 0) == 0:
+            return self.graph.diagonal(self._apply(node.name, self.graph.column(A)))
+        return self._apply(node.name, self.graph.dense(A))
+
+    def _apply(self, name: str, A: Value) -> Value:
+        return self.graph.make("map", A, data=(name,), shape=v_shape(A))
+
+    def _entrywise(
+        self, g: sp.Expr, symbols: Mapping[sp.Symbol, Value], shape: tuple[Dim, Dim]
+    ) -> Value:
+        """The SymPy expression g of values that broadcast to `shape`."""
+        used = [s for s in symbols if g.has(s)]
+        names = {s: sp.Symbol(f"_{k}", real=True) for k, s in enumerate(used)}
+        operands = [symbols[s] for s in used]
+        return self.graph.make(
+            "entrywise", *operands, data=(g.xreplace(names), tuple(names.values())), shape=shape
+        )
+
+    # --- matrix functions -------------------------------------------------------------------
+
+    def _matrix_function(self, node: Frechet) -> tuple[Value, ...]:
+        """U (kernel ∘ UᵀXU) Uᵀ as factors (`Frechet`); the eigenframe is found once for each A."""
+        graph = self.graph
+        lam, U = self._spectrum(node.args[0])
+        symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(node.parameters)}
+        n = node.rows
+        if node.order == 0:
+            column = self._entrywise(node.g, {scalar.X: graph.column(lam), **symbols}, (n, ONE))
+            return self._framed(graph.diagonal(column), U)
+        inner = [self._in_frame(X, U) for X in node.directions]
+        at = graph.column(lam)
+        if node.order == 1:
+            if inner[0].form is Form.DIAGONAL:
+                slope = sp.diff(node.g, scalar.X)
+                column = self._entrywise(slope, {scalar.X: at, **symbols}, (n, ONE))
+                return self._framed(graph.hadamard(graph.diagonal(column), inner[0]), U)
+            points = {divided.X1: at, divided.X2: graph.transpose(at)}
+            kernel = self._entrywise(divided.first(node.g), {**points, **symbols}, (n, n))
+            return self._framed(graph.hadamard(kernel, inner[0]), U)
+        if node.order == 2:
+            kernel = divided.second(node.g)
+            used = [c for c in symbols if kernel.has(c)]
+            paths = graph.make(
+                "paths", at, *(graph.dense(X) for X in inner), *(symbols[c] for c in used),
+                data=(kernel, tuple(used)), shape=(n, n),
+            )  # fmt: skip
+            return self._framed(paths, U)
+        raise MbpError(f"no target computes derivatives of order {node.order} of {node.g}")
+
+    def _framed(self, core: Value, U: Value | None) -> tuple[Value, ...]:
+        return (core,) if U is None else (U, core, self.graph.transpose(U))
+
+    def _in_frame(self, X: Expr, U: Value | None) -> Value:
+        word = self._word(X)
+        if U is None:
+            return self.graph.product(word)
+        return self.graph.product((self.graph.transpose(U), *word, U))
+
+    def _spectrum(self, A: Expr) -> tuple[Value, Value | None]:
+        """The eigenvalues of a symmetric A, as a diagonal, and its eigenframe (None: I)."""
+        if A not in self._spectra:
+            self._spectra[A] = self._new_spectrum(A)
+        return self._spectra[A]
+
+    def _new_spectrum(self, A: Expr) -> tuple[Value, Value | None]:
+        graph = self.graph
+        if is_(A, "diagonal"):
+            return self.value(A), None
+        match A:
+            case Frechet() if A.order == 0:
+                lam, U = self._spectrum(A.args[0])
+                symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(A.parameters)}
+                points = {scalar.X: graph.column(lam), **symbols}
+                return graph.diagonal(self._entrywise(A.g, points, (A.rows, ONE))), U
+            case Inverse(args=(X,)):
+                lam, U = self._spectrum(X)
+                return graph.diagonal(graph.reciprocal(graph.column(lam))), U
+            case Scale(args=(c, X)):
+                lam, U = self._spectrum(X)
+                return graph.scale(self.value(c), lam), U
+            case Sum():
+                shifts = [term for term in A.args if _is_multiple_of_eye(term)]
+                rest = [term for term in A.args if term not in shifts]
+                if shifts:
+                    lam, U = self._spectrum(rest[0] if len(rest) == 1 else Sum(*rest))
+                    return graph.add(lam, *(self.value(term) for term in shifts)), U
+        call = graph.make("eigh", graph.dense(self.value(A)), shape=A.shape, form=Form.CALL)
+        q = graph.make("item", call, data=(0,), shape=A.shape, form=Form.RAW)
+        lam = graph.make("column", q, shape=A.shape, form=Form.DIAGONAL)
+        if is_(A, "positive_semidefinite"):
+            lam = graph.make("nonnegative", lam, shape=A.shape, form=Form.DIAGONAL)
+        return lam, graph.make("item", call, data=(1,), shape=A.shape)
+
+    # --- decompositions and kernels -----------------------------------------------------------
+
+    def _output(self, node: Output) -> Value:
+        graph = self.graph
+        forward = RULEBOOK.forward(node.rule)
+        if forward is None:
+            raise MbpError(f"the rule {node.rule} has no `forward`, so no code can be emitted")
+        if forward.function is None:
+            rule = RULEBOOK.decompositions[node.rule]
+            return self.value(instantiated(forward.expressions[node.index], rule.inputs, node.args))
+        call = graph.make(
+            "call", *(graph.dense(self.value(arg)) for arg in node.args),
+            data=(forward.function, _options(forward, node), len(forward.returns)),
+            shape=node.shape, form=Form.CALL,
+        )  # fmt: skip
+        names = [name.removesuffix(".T") for name in forward.returns]
+        if node.name not in names:
+            raise MbpError(f"the rule {node.rule}: `returns` does not give {node.name}")
+        position = names.index(node.name)
+        turned = forward.returns[position].endswith(".T")
+        data = (position, node.name)
+        if "diagonal" in node.properties:
+            item = graph.make("item", call, data=data, shape=node.shape, form=Form.RAW)
+            return graph.make("column", item, shape=node.shape, form=Form.DIAGONAL)
+        shape = (node.cols, node.rows) if turned else node.shape
+        item = graph.make("item", call, data=data, shape=shape)
+        return graph.transpose(item) if turned else item
+
+    def _kernel(self, node: Kernel) -> Value:
+        graph = self.graph
+        symbols: dict[sp.Symbol, Value] = {}
+        for k, operand in enumerate(node.args):
+            v = self.value(operand)
+            if operand.is_scalar:
+                symbols[row(k)] = v
+            elif operand.cols == ONE:
+                symbols[row(k)], symbols[col(k)] = v, graph.transpose(v)
+            else:
+                symbols[both(k)] = graph.dense(v)
+        symbols[I] = graph.make("indices", shape=(node.rows, ONE))
+        symbols[J] = graph.transpose(graph.make("indices", shape=(node.cols, ONE)))
+        full = self._entrywise(_resolved(node.entry), symbols, node.shape)
+        if node.diagonal is None:
+            return full
+        symbols |= {col(k): symbols[row(k)] for k in range(len(node.args)) if row(k) in symbols}
+        for k in range(len(node.args)):
+            if both(k) in symbols:
+                symbols[both(k)] = graph.diagonal_of(symbols[both(k)])
+        symbols[J] = symbols[I]
+        on_diagonal = self._entrywise(node.diagonal, symbols, (node.rows, ONE))
+        return graph.make("with_diagonal", full, on_diagonal, shape=node.shape)
+
+
+_STRUCTURE = {
+    "sym": ("symmetric",),
+    "skew": ("antisymmetric",),
+    "strictly_lower": ("strictly_lower_triangular", "unit_lower_triangular"),
+    "lower": ("lower_triangular",),
+    "upper": ("upper_triangular",),
+}
+
+
+def _options(forward: Forward, node: Output) -> tuple[tuple[str, str], ...]:
+    """The keyword arguments of a torch function, as texts."""
+    options = {key: repr(option) for key, option in forward.options.items()}
+    if forward.function == "torch.linalg.pinv":
+        options["rtol"] = "rtol"  # the module's own run-time option
+        if is_(node.args[0], "symmetric"):
+            options["hermitian"] = "True"
+    return tuple(sorted(options.items()))
+
+
+def graph_term(graph: Graph, v: Value) -> Value:
+    """v as a term of a sum, where an inverse must be formed."""
+    return graph.dense(v) if v.form is Form.INVERSE else v
+
+
+def instantiated(expr: Expr, inputs: Iterable[Expr], args: tuple[Expr, ...]) -> Expr:
+    """`expr` in a rule's variables at the given arguments, its dimensions with them."""
+    dims: dict[sp.Symbol, Dim] = {}
+    replacement: dict[Expr, Expr] = {}
+    for x, A in zip(inputs, args, strict=True):
+        for pattern, actual in zip(x.shape, A.shape, strict=True):
+            if pattern.is_Symbol:
+                dims[pattern] = actual
+        replacement[x] = A
+    return build.instantiate(expr, replacement, dims)
+
+
+def _resolved(entry: sp.Expr) -> sp.Expr:
+    # λ_i² − λ_j² is computed as (λ_i − λ_j)(λ_i + λ_j), which does not cancel.
+    if not entry.is_rational_function():
+        return entry
+    numerator, denominator = sp.fraction(sp.together(entry))
+    return sp.factor(numerator) / sp.factor(denominator)
+
+
+def _is_word(A: Expr) -> bool:
+    if isinstance(A, Transpose | Scale):
+        A = A.args[-1]
+    return isinstance(A, Product | Frechet)
+
+
+def _is_multiple_of_eye(A: Expr) -> bool:
+    return isinstance(A.args[1] if isinstance(A, Scale) else A, Eye)
+
+
+def _inverses_formed(roots: tuple[Expr, ...]) -> frozenset[Expr]:
+    """The inverses that some expression needs as a matrix, not only applied to another."""
+    formed: set[Expr] = set()
+
+    def note(A: Expr) -> None:
+        if isinstance(A, Scale | Transpose):
+            note(A.args[-1])
+        elif isinstance(A, Inverse):
+            formed.add(A)
+
+    for root in roots:
+        note(root)
+    for node in topological(*roots):
+        if isinstance(node, Product | Trace | Scale | Transpose):
+            continue
+        for arg in node.args:
+            note(arg)
+    return frozenset(formed)

@@ -1,0 +1,186 @@
+"""Straight-line programs: what a layer computes forward, backward and along tangents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sympy as sp
+
+from mbp.derive.derivation import Derivation
+from mbp.expr.dims import ONE
+from mbp.expr.nodes import Expr, Output, Var
+from mbp.plan.graph import Graph
+from mbp.plan.lower import Lowering
+from mbp.plan.value import Form, Value, topological
+from mbp.simplify import simplify
+
+
+@dataclass(frozen=True)
+class Program:
+    """Assignments in order: each value is computed from earlier ones or from `inputs`.
+
+    `inputs` are values that are given; `results` what the program returns, by name.
+    """
+
+    inputs: tuple[Value, ...]
+    values: tuple[Value, ...]
+    results: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The programs of one layer over one graph.
+
+    forward: the outputs. saved: what backward and variation take from the forward pass besides
+    the layer's inputs. backward: the gradients from cotangents. variation: the variations of the
+    outputs. second, second_variation: the same two of the backward pass as a layer of its own,
+    in the layer's inputs and cotangents, if a second derivation was given. `vectors` names what the
+    caller passes as the vector of a diagonal, `hints` what the proof calls some of the values.
+    """
+
+    derivation: Derivation
+    second_derivation: Derivation | None
+    outputs: tuple[Expr, ...]
+    vectors: frozenset[str]
+    saved: tuple[Value, ...]
+    hints: Mapping[Value, str]
+    forward: Program
+    backward: Program
+    variation: Program
+    second: Program | None = None
+    second_variation: Program | None = None
+
+
+def plan(
+    derivation: Derivation,
+    second: Derivation | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> Plan:
+    """The programs of a derived layer, ordered for the given sizes or for m ≫ d.
+
+    `second` is the derivation of the backward pass: inputs and cotangents ↦ gradients. Raises
+    MbpError for an expression that no target computes.
+    """
+    layer = derivation.definition
+    vectors = vector_names(derivation, second)
+    outputs = {name: simplify(Y) for name, Y in layer.outputs.items()}
+    parts: list[Mapping[str, Expr]] = [outputs, derivation.gradients, derivation.variations]
+    variables = [*layer.inputs.values(), *derivation.cotangents.values()]
+    if second is not None:
+        parts += [second.gradients, second.variations]
+        variables += [*second.definition.inputs.values(), *second.cotangents.values()]
+    graph = Graph(representative_sizes(derivation, sizes))
+    roots = [expr for part in parts for expr in part.values()]
+    lowering = Lowering(graph, roots, frozenset(x for x in variables if x.name in vectors))
+    lowered = [
+        {
+            name: _returned(graph, lowering.value(expr), name in vectors)
+            for name, expr in part.items()
+        }
+        for part in parts
+    ]
+    forward = frozenset(topological(lowered[0].values()))
+    saved = _saved(lowered[1].values(), forward)
+    programs = [_program(results) if k == 0 else _program(results, frozenset(saved))
+                for k, results in enumerate(lowered)]  # fmt: skip
+    return Plan(
+        derivation,
+        second,
+        tuple(outputs.values()),
+        vectors,
+        tuple(v for v in saved if v.op != "input"),
+        lowering.hints,
+        *programs,
+    )
+
+
+def vector_names(derivation: Derivation, second: Derivation | None) -> frozenset[str]:
+    """The inputs, results and cotangents that are passed as the vector of a diagonal."""
+    layer = derivation.definition
+    names = {name for name, x in layer.inputs.items() if "diagonal" in x.properties}
+    for name, Y in layer.outputs.items():
+        if isinstance(Y, Output | Var) and "diagonal" in Y.properties:
+            names |= {name, derivation.cotangents[name].name}
+    for name in derivation.gradients:
+        if second is not None and name in names:
+            names |= {f"grad_{name}", second.cotangents[f"grad_{name}"].name}
+    return frozenset(names)
+
+
+def representative_sizes(
+    derivation: Derivation, sizes: Mapping[str, int] | None = None
+) -> dict[sp.Symbol, int]:
+    """A size for each dimension: rows of tall inputs large, classes of a partition few."""
+    chosen: dict[sp.Symbol, int] = {}
+    inputs = list(derivation.definition.inputs.values())
+    for x in inputs:
+        for n in (x.rows, x.cols):
+            if n.is_Symbol:
+                chosen.setdefault(n, 64)
+    for x in inputs:
+        if x.rows != x.cols and x.rows.is_Symbol and x.cols != ONE:
+            chosen[x.rows] = 1024
+    for x in inputs:
+        if x.rows != x.cols and x.cols.is_Symbol:
+            chosen[x.cols] = 8 if "partition" in x.properties else 64
+    for n in chosen:
+        if sizes is not None and n.name in sizes:
+            chosen[n] = sizes[n.name]
+    return chosen
+
+
+_VIEWS = (
+    "transpose", "as_column", "as_diagonal", "column", "ones", "zeros", "eye", "number", "size",
+)  # fmt: skip
+
+
+def _saved(roots: Iterable[Value], forward: frozenset[Value]) -> tuple[Value, ...]:
+    """The values of the forward pass that `roots` need directly, views and constants aside."""
+    saved: dict[Value, None] = {}
+    seen: set[Value] = set()
+    stack = list(roots)
+    while stack:
+        value = stack.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        free = value.op in _VIEWS or value.form in (Form.CALL, Form.NUMBER) or _is_read(value)
+        if value in forward and not free:
+            saved[value] = None
+        else:
+            stack.extend(reversed(value.args))
+    return tuple(saved)
+
+
+def _is_read(value: Value) -> bool:
+    """Whether the value is a part of an input, cheaper to take again than to keep."""
+    return value.op == "part" and value.args[0].op == "input"
+
+
+def _program(results: Mapping[str, Value], known: frozenset[Value] = frozenset()) -> Program:
+    values = tuple(topological(results.values(), known))
+    inputs = [v for v in values if v.op == "input"]
+    used = {arg for v in values for arg in v.args} | set(results.values())
+    given = [v for v in known if v in used]
+    return Program(
+        tuple(inputs + sorted(given, key=repr)),
+        tuple(v for v in values if v.op != "input"),
+        dict(results),
+    )
+
+
+def _returned(graph: Graph, v: Value, as_vector: bool) -> Value:
+    """v in the shape that the caller sees: vectors for columns and diagonals, bare scalars."""
+    if as_vector:
+        v = graph.column(v)
+        if v.op == "as_column" and v.args[0].op == "column":
+            return v.args[0].args[0]
+    v = graph.dense(v)
+    if v.op == "column":
+        return v.args[0]
+    if v.is_scalar:
+        return graph.make("scalar", v, shape=(ONE, ONE), form=Form.RAW)
+    if v.cols == ONE:
+        return graph.make("vector", v, shape=(v.rows, ONE), form=Form.RAW)
+    return v

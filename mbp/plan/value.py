@@ -1,0 +1,63 @@
+"""The values of a program: what one machine operation computes from other values, interned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from mbp.expr.dims import ONE, Dim
+
+
+class Form(Enum):
+    """How a value is stored.
+
+    MATRIX is rows×cols; DIAGONAL is the column of a diagonal matrix's diagonal; NUMBER is a
+    number of the host language; CALL is a tuple that items are taken from; RAW is a tensor in
+    the caller's own shape (a vector for a column, no matrix dimensions for a scalar); INVERSE is
+    an inverse that is applied by solving and never formed.
+    """
+
+    MATRIX = "matrix"
+    DIAGONAL = "diagonal"
+    NUMBER = "number"
+    CALL = "call"
+    RAW = "raw"
+    INVERSE = "inverse"
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """`op` applied to `args` with static `data`; rows×cols is the matrix that it stands for."""
+
+    op: str
+    args: tuple[Value, ...]
+    data: tuple[Any, ...]
+    rows: Dim
+    cols: Dim
+    form: Form
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it stands for a 1×1 matrix."""
+        return self.rows == ONE and self.cols == ONE
+
+    def __repr__(self) -> str:
+        return f"{self.op}{self.data or ''}({', '.join(arg.op for arg in self.args)})"
+
+
+def topological(roots: Iterable[Value], known: frozenset[Value] = frozenset()) -> Iterator[Value]:
+    """Every value below `roots` once, operands first; what is `known` is not entered."""
+    seen: set[Value] = set(known)
+    stack: list[tuple[Value, bool]] = [(root, False) for root in reversed(list(roots))]
+    while stack:
+        value, expanded = stack.pop()
+        if value in seen:
+            continue
+        if expanded:
+            seen.add(value)
+            yield value
+        else:
+            stack.append((value, True))
+            stack.extend((arg, False) for arg in reversed(value.args) if arg not in seen)

@@ -1,0 +1,114 @@
+"""An emitted layer is a native PyTorch operation under every transform."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
+
+from mbp.api import one_off_layer
+from mbp.derive.deriver import second
+from mbp.emit import emit_text, load
+
+DTYPE = torch.float64
+
+
+@pytest.fixture(scope="module")
+def o2p():
+    layer = one_off_layer(
+        "logm(F.T @ F + eps * eye(d))", {"F": "m d", "eps": "scalar positive constant"}, "o2p"
+    )
+    derivation = layer.derive()
+    module = load(emit_text(derivation, second=second(derivation)), "o2p")
+    return lambda F: module.o2p(F, 1e-2)
+
+
+def loss(o2p, F):
+    C = o2p(F)
+    return C.square().sum() + C.sum()
+
+
+@pytest.fixture
+def F():
+    return torch.randn(5, 3, dtype=DTYPE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (2, 3), (2, 4, 3), (1, 1)])
+def test_first_and_second_derivatives_hold(o2p, shape):
+    torch.manual_seed(0)
+    F = torch.randn(*shape, dtype=DTYPE, requires_grad=True)
+    assert gradcheck(o2p, (F,))
+    assert gradgradcheck(o2p, (F,))
+
+
+def test_derivatives_hold_at_repeated_singular_values(o2p):
+    torch.manual_seed(0)
+    F = torch.linalg.qr(torch.randn(5, 3, dtype=DTYPE))[0].requires_grad_()
+    assert gradcheck(o2p, (F,))
+    assert gradgradcheck(o2p, (F,))
+
+
+def test_functional_transforms_agree_with_backward(o2p, F):
+    x = F.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(o2p, x), x)
+    of = lambda F: loss(o2p, F)  # noqa: E731
+    tangent = torch.ones_like(F)
+    torch.testing.assert_close(grad(of)(F), expected)
+    torch.testing.assert_close(vmap(grad(of))(torch.stack([F, 2 * F]))[0], expected)
+    torch.testing.assert_close(jacrev(of)(F), expected)
+    torch.testing.assert_close(jacfwd(of)(F), expected)
+    torch.testing.assert_close(jvp(of, (F,), (tangent,))[1], (expected * tangent).sum())
+    torch.testing.assert_close(hessian(of)(F), jacrev(jacrev(of))(F))
+
+
+def test_third_derivatives_are_refused(o2p, F):
+    x = F.clone().requires_grad_()
+    (first,) = torch.autograd.grad(loss(o2p, x), x, create_graph=True)
+    (then,) = torch.autograd.grad(first.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="no third derivative"):
+        torch.autograd.grad(then.square().sum(), x)
+
+
+def test_without_a_second_derivation_double_backward_is_refused(F):
+    derivation = one_off_layer("logm(F.T @ F)", {"F": "m d"}, "plain").derive()
+    module = load(emit_text(derivation), "plain")
+    x = F.clone().requires_grad_()
+    (first,) = torch.autograd.grad(module.plain(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(first.sum(), x)
+
+
+def test_half_precision_is_computed_in_float32(o2p, F):
+    C = o2p(F.bfloat16())
+    assert C.dtype == torch.bfloat16
+    torch.testing.assert_close(C.double(), o2p(F.bfloat16().double()), rtol=1e-2, atol=1e-2)
+
+
+def test_autocast_does_not_reach_inside(o2p, F):
+    x, y = F.float().requires_grad_(), F.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        C = o2p(x)
+    (actual,) = torch.autograd.grad(C.square().sum(), x)
+    (expected,) = torch.autograd.grad(o2p(y).square().sum(), y)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_empty_batches_and_strided_inputs(o2p, F):
+    assert o2p(torch.randn(0, 5, 3)).shape == (0, 3, 3)
+    turned = F.T.contiguous().T.requires_grad_()
+    assert gradcheck(o2p, (turned,))
+
+
+def test_compiled_forward_and_backward_agree(o2p, F):
+    torch._dynamo.reset()
+    x = F.clone().requires_grad_()
+    compiled = torch.compile(lambda F: loss(o2p, F), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(
+        torch.autograd.grad(compiled(x), x)[0], torch.autograd.grad(loss(o2p, x), x)[0]
+    )
+
+
+def test_wrong_shapes_are_named():
+    derivation = one_off_layer("A @ B", {"A": "m n", "B": "n p"}, "product").derive()
+    module = load(emit_text(derivation), "product")
+    with pytest.raises(ValueError, match=r"B has shape \(4, 2\).*n = 3"):
+        module.product(torch.ones(2, 3), torch.ones(4, 2))
