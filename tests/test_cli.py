@@ -228,3 +228,10 @@ def test_check_prints_a_row_for_each_input(capsys):
     assert [line.split()[1] for line in lines[1:-1]] == ["F", "Lam"]
     assert all(line.endswith("ok") for line in lines[1:-1])
     assert lines[-1] == "1 layer checked, all passed"
+
+
+def test_the_gradient_in_a_definite_matrix_is_projected(capsys):
+    let = ["--let", "X: n n positive_definite", "--let", "A: n n constant"]
+    assert main(["derive", "-e", "tr(A @ X)", *let, "--format", "json"]) == 0
+    gradient = json.loads(capsys.readouterr().out)["gradients"]["X"]
+    assert gradient in ("sym(A)", "A / 2 + A.T / 2", "A.T / 2 + A / 2")

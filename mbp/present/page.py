@@ -105,12 +105,10 @@ class Page:
         found = []
         for name in self.gradients:
             x = self.definition.inputs[name]
-            prop = next((p for p in x.properties if _tangent(p) is not None), None)
-            if prop is not None:
-                M = build.var("M", *x.shape)
-                owner = _tangent(prop)
-                assert owner is not None
-                found.append(Projection(name, prop, VOCABULARY[owner].project(M, x)))
+            for prop in VOCABULARY.minimal(x.properties):
+                if VOCABULARY[prop].tangent is not None:
+                    M = build.var("M", *x.shape)
+                    found.append(Projection(name, prop, VOCABULARY[prop].project(M, x)))
         return tuple(found)
 
     @property
@@ -212,17 +210,6 @@ def declared(node: Expr) -> str:
     known = [p for p in VOCABULARY.names if p != "constant" and is_(node, p)]
     minimal = VOCABULARY.minimal(known)
     return declaration_text(node, minimal)
-
-
-def _tangent(prop: str) -> str | None:
-    # A property without a tangent projection of its own has that of what it implies.
-    return next((p for p in (prop, *_implied(prop)) if VOCABULARY[p].tangent is not None), None)
-
-
-def _implied(prop: str) -> Iterator[str]:
-    for other in VOCABULARY[prop].implies:
-        yield other
-        yield from _implied(other)
 
 
 def _definitions(derivation: Derivation) -> Iterator[tuple[str, Expr]]:
