@@ -88,11 +88,20 @@ def pairs_of(letter: Expr) -> tuple[int, tuple[Pair, ...]]:
         case Map(data=("sqrt",), args=(X,)):
             return 1, ((X, HALF),)
         case Transpose(args=(Hadamard() | Map(data=("pow" | "sqrt",)) as X,)):
-            return _turned_pairs(pairs_of(X)[1])
-    return 1, ((letter, UNIT),)
+            return turned_pairs(pairs_of(X)[1])
+    return 1, ((_pushed(letter), UNIT),)
 
 
-def _turned_pairs(pairs: Iterable[Pair]) -> tuple[int, tuple[Pair, ...]]:
+def _pushed(letter: Expr) -> Expr:
+    """f(A)ᵀ as f(Aᵀ), so that functions meet in a monomial however they are turned."""
+    match letter:
+        case Transpose(args=(Map(data=(name,), args=(X,)),)):
+            return build.apply(name, transpose(form(X)).expression())
+    return letter
+
+
+def turned_pairs(pairs: Iterable[Pair]) -> tuple[int, tuple[Pair, ...]]:
+    """The transposed bases of a monomial, with their common sign."""
     sign = 1
     turned: list[Pair] = []
     for base, p in pairs:
@@ -109,7 +118,7 @@ def _turned_pairs(pairs: Iterable[Pair]) -> tuple[int, tuple[Pair, ...]]:
 def _turned_base(base: Expr) -> tuple[int, Expr]:
     turned = transpose(form(base))
     c = content(turned)
-    return (1 if c > 0 else -1), times_number(1 if c > 0 else -1, turned).expression()
+    return (1 if c > 0 else -1), _pushed(times_number(1 if c > 0 else -1, turned).expression())
 
 
 def column_pairs(letter: Expr) -> tuple[Pair, ...]:
@@ -284,7 +293,7 @@ def monomial_matrix(pairs: Iterable[Pair], rows: Dim, cols: Dim) -> Form:
 def _oriented(factors: list[Pair]) -> Form:
     factors.sort(key=lambda pair: order(pair[0]))
     A = _hadamard(factors)
-    sign, turned = _turned_pairs(factors)
+    sign, turned = turned_pairs(factors)
     B = _hadamard(sorted(turned, key=lambda pair: order(pair[0])))
     if A is B or order(A) < order(B):
         return of_letter(A)
@@ -434,6 +443,12 @@ def map_form(name: str, total: Form) -> Form:
         case (c, powers, word) if word and all(isinstance(letter, Ones) for letter in word):
             value = map_form(name, Form(ONE, ONE, {(powers, ()): c}))
             return times_number(sign, products.multiply(value, _ones(total)))
+    if isinstance(total.letter, Transpose) and not total.is_scalar and total.cols is not ONE:
+        value = map_form(name, of_letter(total.letter.args[0]))
+        match value.single:
+            case (c, (), (Map(data=(same,)) as letter,)) if same == name:
+                return of_letter(Transpose(letter), sign * c)
+        return times_number(sign, transpose(value))
     X = total.expression()
     if name in ("abs", "relu") and is_(X, "nonnegative"):
         return times_number(sign, total)
@@ -442,9 +457,16 @@ def map_form(name: str, total: Form) -> Form:
     if not total.is_scalar and total.cols is not ONE:
         if _is_diagonal(total) and scalar.body(name).subs(scalar.X, 0) == 0:
             return diagonal_matrix(map_form(name, diagonal_column(total)))
-        turned = transpose(total).expression()
-        if order(turned) < order(X):
-            return times_number(sign, transpose(_map_letter(name, turned)))
+        turned = transpose(total)
+        if name in _ODD + _EVEN and content(turned) < 0:
+            turned = times_number(-1, turned)
+            mirror = -1 if name in _ODD else 1
+        else:
+            mirror = 1
+        if order(turned.expression()) < order(X):
+            mirrored = _map_letter(name, turned.expression()).letter
+            if mirrored is not None:
+                return times_number(sign * mirror, of_letter(Transpose(mirrored)))
     return times_number(sign, _map_letter(name, X))
 
 

@@ -49,7 +49,10 @@ from mbp.simplify.entrywise import (
     diagonal_matrix,
     entry_product,
     map_form,
+    monomial_matrix,
+    pairs_of,
     power_form,
+    turned_pairs,
 )
 from mbp.simplify.order import order
 from mbp.simplify.words import (
@@ -85,6 +88,21 @@ def node_form(node: Expr) -> Form:
     if not node.is_scalar and is_(node, "diagonal"):
         return of_letter(Diag(DiagVec(node)))
     return of_letter(node)
+
+
+def turned_letter(letter: Expr) -> Form:
+    """The transpose of a letter: functions of entries and inverses turn their operands."""
+    if letter.rows is not ONE and letter.cols is not ONE:
+        match letter:
+            case Hadamard() | Map(data=(("pow" | "sqrt"),)):
+                sign, pairs = turned_pairs(pairs_of(letter)[1])
+                return times_number(sign, monomial_matrix(pairs, letter.cols, letter.rows))
+            case Map(data=(name,), args=(X,)):
+                return map_form(name, transpose(form(X)))
+            case Inverse(args=(X,)):
+                return inverse(transpose(form(X)))
+    turned = Transpose(letter)
+    return rules.node_rewrite(turned) or of_letter(turned)
 
 
 # --- leaves ---------------------------------------------------------------------------------

@@ -116,10 +116,17 @@ def merged(pairs: Iterable[tuple[Expr, Exponent]]) -> Merged:
         inside = form(build.add(*exponents))
         if inside.terms:
             total[build.apply("exp", inside.expression())] = UNIT
-    sums = {base for base in changed if total[base] == 1 and len(form(base).terms) > 1}
+    sums = {base for base in changed if total[base] == 1 and not _is_atom(base)}
     powers = ((base, p) for base, p in total.items() if p != 0 and base not in sums)
     return Merged(tuple(sorted(powers, key=lambda pair: order(pair[0]))),
                   tuple(form(base) for base in sorted(sums, key=order)))  # fmt: skip
+
+
+def _is_atom(base: Expr) -> bool:
+    match form(base).single:
+        case (c, ((same, p),), ()):
+            return c == 1 and p == 1 and same is base
+    return form(base).letter is base
 
 
 def raised(pairs: Iterable[tuple[Expr, Exponent]], p: Exponent) -> tuple[tuple[Expr, Exponent], ...]:

@@ -265,17 +265,12 @@ def flip(letter: Expr) -> tuple[int, Expr]:
             return 1, letter
         if is_(letter, "antisymmetric"):
             return -1, letter
-        match letter:
-            case Inverse(args=(X,)) | Map(args=(X, *_)) if transpose(form(X)) == form(X):
-                return 1, letter
-    from mbp.simplify import rules
+    from mbp.simplify.normal import turned_letter
 
-    turned = Transpose(letter)
-    rewritten = rules.node_rewrite(turned)
-    if rewritten is None or rewritten.single is None:
-        return 1, turned
-    c, _, word = rewritten.single
-    return int(c), word[0]
+    match turned_letter(letter).single:
+        case (c, (), (turned,)) if abs(c) == 1:
+            return int(c), turned
+    return 1, Transpose(letter)
 
 
 def _turned_kernel(K: Kernel) -> Kernel:
