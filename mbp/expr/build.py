@@ -67,7 +67,7 @@ def number(value: Any) -> Expr:
     if isinstance(value, int | RationalNumber):
         return Number(data=(sp.Rational(value),))
     if isinstance(value, float):
-        return Number(data=(sp.Rational(repr(value)),))
+        return Number(data=(sp.Rational(repr(float(value))),))  # NumPy's floats print otherwise
     raise MbpError(f"{value!r} is neither a matrix expression nor a number")
 
 
@@ -305,9 +305,6 @@ def apply(name: str, A: Expr) -> Expr:
     return Map(A, data=(name,))
 
 
-_LARGEST_FOLDED_EXPONENT = 64  # 9 ** 9 ** 9 stays a power instead of filling the memory
-
-
 def power(A: Expr, p: Expr) -> Expr:
     """A ** p elementwise, p a scalar."""
     if not p.is_scalar:
@@ -321,7 +318,7 @@ def power(A: Expr, p: Expr) -> Expr:
     if isinstance(A, Number) and isinstance(p, Number):
         if A.value == 0 and p.value < 0:
             raise MbpError("division by zero")
-        if abs(p.value) <= _LARGEST_FOLDED_EXPONENT:
+        if scalar.folds(A.value, p.value):
             value = A.value**p.value
             if value.is_Rational:
                 return number(value)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 import sympy as sp
 
@@ -16,6 +19,8 @@ Function = Callable[..., Expr | tuple[Expr, ...]]
 """A decomposition called by name: expressions in, one output or a tuple of them."""
 
 Outputs = Expr | tuple[Expr, ...] | dict[str, Expr]
+
+Made = TypeVar("Made")
 
 RESERVED = ("G", "d")
 
@@ -102,7 +107,8 @@ class _Reader:
         if "\n" in self.source:
             raise MbpError("an expression is one line", text=self.source.splitlines()[0], column=0)
         try:
-            tree = ast.parse(self.source, mode="eval")
+            with warnings.catch_warnings(action="ignore"):  # such as "invalid decimal literal"
+                tree = ast.parse(self.source, mode="eval")
         except SyntaxError as error:
             raise MbpError(
                 "this is not an expression",
@@ -128,14 +134,30 @@ class _Reader:
         return value
 
     def read_any(self, node: ast.AST) -> Expr | tuple[Expr, ...]:
+        return self._placed(node, lambda: self._read(node))
+
+    def _placed(self, node: ast.AST, make: Callable[[], Made]) -> Made:
         try:
-            return self._read(node)
+            return make()
         except MbpError as error:
             if error.text is not None:
                 raise
             raise type(error)(
                 error.message, text=self.source, column=self.fault(node, "").column
             ) from None
+
+    def _chain(self, node: ast.BinOp) -> Expr:
+        # From the innermost left operand outwards: a sum of many terms needs no recursion.
+        steps = []
+        left: ast.expr = node
+        while isinstance(left, ast.BinOp) and type(left.op) in _BINARY:
+            steps.append(left)
+            left = left.left
+        value = self.read(left)
+        for step in reversed(steps):
+            apply = partial(_BINARY[type(step.op)], value, self.read(step.right))
+            value = self._placed(step, apply)
+        return value
 
     def _read(self, node: ast.AST) -> Expr | tuple[Expr, ...]:
         match node:
@@ -158,8 +180,8 @@ class _Reader:
                 return build.negate(self.read(operand))
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return self.read(operand)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                return _BINARY[type(op)](self.read(left), self.read(right))
+            case ast.BinOp(op=op) if type(op) in _BINARY:
+                return self._chain(node)
             case ast.Tuple(elts=items):
                 return tuple(self.read(item) for item in items)
             case ast.Subscript(value=inside, slice=ast.Constant(value=int() as index)):

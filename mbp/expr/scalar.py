@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Callable
 from functools import cache
 
@@ -83,6 +84,20 @@ _BINARY: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
 }
 
 
+_MOST_BITS = 4096
+_LARGEST_FOLDED = 64
+
+
+def folds(base: sp.Expr, exponent: sp.Expr) -> bool:
+    """Whether base**exponent of two numbers may be computed: 9**9**9 would fill the memory."""
+    if not exponent.is_real or abs(exponent) > _LARGEST_FOLDED:
+        return False
+    if not base.is_Rational:
+        return True
+    bits = max(abs(int(base.p)).bit_length(), int(base.q).bit_length())
+    return bool(bits * abs(exponent) <= _MOST_BITS)
+
+
 @cache
 def parse_scalar(text: str, names: tuple[tuple[str, sp.Expr], ...] = (("x", X),)) -> sp.Expr:
     """The SymPy expression written in `text` over `names`; nothing in it is ever executed.
@@ -90,11 +105,24 @@ def parse_scalar(text: str, names: tuple[tuple[str, sp.Expr], ...] = (("x", X),)
     Raises MbpError with a caret for anything but arithmetic and known functions.
     """
     known = dict(names)
-    if text in _BODIES and text not in known:
-        return _BODIES[text]
+    source = text.strip()
+    if source in _BODIES and source not in known:
+        return _BODIES[source]
 
     def fault(node: ast.AST, why: str) -> MbpError:
-        return MbpError(why, text=text, column=getattr(node, "col_offset", 0))
+        return MbpError(why, text=source, column=getattr(node, "col_offset", 0))
+
+    def operation(node: ast.BinOp) -> sp.Expr:
+        left, right = read(node.left), read(node.right)
+        powers = isinstance(node.op, ast.Pow) and left.is_number and right.is_number
+        if powers and not folds(left, right):
+            raise fault(node, "this power is out of range")
+        return _BINARY[type(node.op)](left, right)
+
+    def call(node: ast.Call, name: str, argument: sp.Expr) -> sp.Expr:
+        if argument.is_number and not (argument.is_real and abs(argument) <= _LARGEST_FOLDED):
+            raise fault(node, f"{name} of this number is out of range")
+        return _BODIES[name].subs(X, argument)
 
     def read(node: ast.AST) -> sp.Expr:
         match node:
@@ -102,8 +130,12 @@ def parse_scalar(text: str, names: tuple[tuple[str, sp.Expr], ...] = (("x", X),)
                 raise fault(node, "True and False are not numbers")
             case ast.Constant(value=int() as value):
                 return sp.Integer(value)
-            case ast.Constant(value=float()):
-                return sp.Rational(ast.get_source_segment(text, node))
+            case ast.Constant(value=float() as number):
+                # Exact as written; a float has no exponent beyond a few hundred.
+                if not abs(number) < float("inf"):
+                    raise fault(node, "this number is out of range")
+                literal = ast.get_source_segment(source, node) or ""
+                return sp.Rational(literal.replace("_", "")) if number else sp.Integer(0)
             case ast.Name(id=name) if name in known:
                 return known[name]
             case ast.Name(id="pi"):
@@ -112,10 +144,10 @@ def parse_scalar(text: str, names: tuple[tuple[str, sp.Expr], ...] = (("x", X),)
                 return -read(operand)
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return read(operand)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                return _BINARY[type(op)](read(left), read(right))
+            case ast.BinOp(op=op) if type(op) in _BINARY:
+                return operation(node)
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _BODIES:
-                return _BODIES[name].subs(X, read(argument))
+                return call(node, name, read(argument))
             case ast.Name(id=name):
                 raise fault(
                     node, f"unknown name {name!r} in a scalar function of {', '.join(known)}"
@@ -123,8 +155,14 @@ def parse_scalar(text: str, names: tuple[tuple[str, sp.Expr], ...] = (("x", X),)
         raise fault(node, "a scalar function is arithmetic on its variable and known functions")
 
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings(action="ignore"):  # such as "invalid decimal literal"
+            tree = ast.parse(source, mode="eval")
+        g = read(tree.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if isinstance(error, MbpError):
+            raise
         column = (getattr(error, "offset", None) or 1) - 1
-        raise MbpError("this is not an expression", text=text, column=column) from None
-    return read(tree.body)
+        raise MbpError("this is not an expression", text=source, column=column) from None
+    if g.has(sp.zoo, sp.nan, sp.oo, -sp.oo, sp.I):
+        raise MbpError("this function has no real value", text=source, column=0)
+    return g
