@@ -85,7 +85,8 @@ class Variety:
         sizes = {n: self.sizes[n.name] for n in (x.rows.free_symbols | x.cols.free_symbols)}
         return int(x.rows.xreplace(sizes)), int(x.cols.xreplace(sizes))
 
-    def _split(self, vector: Array) -> Values:
+    def split(self, vector: Array) -> Values:
+        """A stacked vector of entries as matrices."""
         values: Values = {}
         for x in self.letters:
             rows, cols = self._shape(x)
@@ -112,7 +113,7 @@ class Variety:
             np.full(values[x].size, float("constant" in x.properties)) for x in self.letters
         ])
         columns = [
-            self.varied(values, self._split(e)) if not constant[k] else None
+            self.varied(values, self.split(e)) if not constant[k] else None
             for k, e in enumerate(np.eye(count))
         ]
         height = len(next(c for c in columns if c is not None))
@@ -125,7 +126,7 @@ class Variety:
         for _ in range(20):
             z = self._joined(self._start(rng))
             for _ in range(_STEPS):
-                values = self._split(z)
+                values = self.split(z)
                 r = self.residual(values)
                 if np.abs(r).max() < 1e-13 * max(1.0, np.abs(z).max()) ** 2:
                     if self._admissible(values):
@@ -254,7 +255,7 @@ class Variety:
         N, gauge = self.tangents(values), self.gauge(values)
         worst = 0.0
         for _ in range(3):
-            changes = self._split(rng.normal(size=len(N)) @ N)
+            changes = self.split(rng.normal(size=len(N)) @ N)
             worst = max(worst, self._difference(values, changes, variations, gauge))
         return worst
 
@@ -267,12 +268,12 @@ class Variety:
         direction = rng.normal(size=len(N)) @ N
         z = self._joined(values)
         ahead, behind = (self._retracted(z + sign * step * direction) for sign in (1, -1))
-        changes = self._split((ahead - behind) / (2 * step))
+        changes = self.split((ahead - behind) / (2 * step))
         return self._difference(values, changes, variations, gauge)
 
     def _retracted(self, z: Array) -> Array:
         for _ in range(20):
-            values = self._split(z)
+            values = self.split(z)
             r = self.residual(values)
             if np.abs(r).max() < 1e-14:
                 break

@@ -3,7 +3,8 @@
 from functools import cache
 
 from mbp.derive.implicit.definition import Definition, definition
-from mbp.derive.implicit.solver import Condition, Gauge, Solution, Step, solution
+from mbp.derive.implicit.proof import Condition, Gauge, Step
+from mbp.derive.implicit.solver import Solution, solution
 
 variation_of = cache(solution)
 """`solution` of a definition, computed once."""

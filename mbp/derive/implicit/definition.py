@@ -76,9 +76,14 @@ def definition(name: str, table: Mapping[str, Any]) -> Definition:
     )
 
 
-def outputs_of(name: str, *inputs: Expr) -> tuple[Expr, ...]:
-    """The outputs of the decomposition `name` of `rules/decompositions.toml` at `inputs`."""
-    table = rules_table("decompositions")[name]
+def outputs_of(role: str, *inputs: Expr) -> tuple[Expr, ...]:
+    """The outputs at `inputs` of the built-in decomposition that has a `role` for the solver.
+
+    Roles: "eigenframe" (frame, spectrum), "singular_frames" (left, spectrum, right) and
+    "generalized_inverse".
+    """
+    tables = rules_table("decompositions").items()
+    name, table = next((name, table) for name, table in tables if table.get("role") == role)
     declared = [declare(key, text) for key, text in table["input"].items()]
     dims: dict[Dim, Dim] = {}
     for x, value in zip(declared, inputs, strict=True):

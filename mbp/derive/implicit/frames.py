@@ -85,7 +85,6 @@ class Component:
     F: dict[Label, Columns] = field(default_factory=dict)
     G: dict[Label, Columns] = field(default_factory=dict)
     shape: str = ""
-    origin: str = ""
 
     @property
     def defined(self) -> bool:
@@ -271,7 +270,7 @@ class Frames:
         component.labels = labels
         component.F = dict.fromkeys(labels, ())
         component.G = dict(component.F)
-        component.shape, component.origin = "identity", "I"
+        component.shape = "identity"
 
     def _diagonal(self, X: Expr) -> None:
         (a, _), (b, _) = self.side(X, 0), self.side(X, 1)
@@ -347,7 +346,6 @@ class Frames:
             labels = (*labels, null)
         new.labels = labels
         new.F, new.G = (dual, R) if sign else (R, dual)
-        new.origin = str(M)
         self.cores[X] = {label: sp.Integer(1) for label in old.labels}
         if old.shape == "identity":
             new.shape = self._absorbed_shape(known, which, sign)
@@ -390,8 +388,8 @@ class Frames:
         if a is b:
             if symmetry(X) <= 0:
                 return
-            self._frame(a, X, "eig", 0, rank)
-            common, vector = a.labels[0], outputs_of("eig", X)[1]
+            self._frame(a, X, "eigenframe", 0, rank)
+            common, vector = a.labels[0], outputs_of("eigenframe", X)[1]
         elif rank is None and free and self._absorbable(X, free[0]):
             other = self.side(X, 1 - free[0])[0]
             self._identity(other, (self._label(other.dim),))
@@ -402,10 +400,10 @@ class Frames:
                 raise FrameError(f"nothing says which of {a.dim} and {b.dim} is larger")
             M = X if tall or rank is not None else build.transpose(X)
             long, short = (a, b) if M is X else (b, a)
-            self._frame(short, M, "svd", 2, rank)
+            self._frame(short, M, "singular_frames", 2, rank)
             common = short.labels[0]
-            self._frame(long, M, "svd", 0, rank, common)
-            vector = outputs_of("svd", M)[1]
+            self._frame(long, M, "singular_frames", 0, rank, common)
+            vector = outputs_of("singular_frames", M)[1]
         self.cores[X] = {common: self._spectrum(X, build.diag(vector), str(X).lower())}
 
     def _absorbable(self, X: Expr, which: int) -> bool:
@@ -434,7 +432,6 @@ class Frames:
             F = (Mark(Hidden(X, label, outputs_of(rule, X)[index] if rank is None else None)),)
             component.F = {label: F, null: (Mark(Null(component.dim, ((F, F),))),)}
         component.G = dict(component.F)
-        component.origin = f"{rule}({X})"
 
     # --- cores ------------------------------------------------------------------------------
 

@@ -74,16 +74,14 @@ class MatrixForm:
         terms = [*grouped, *self._word_terms(words)]
         return build.add(*terms) if terms else build.zeros(*X.shape)
 
-    def readable(self, columns: Columns) -> str:
-        """Columns of a frame as a person writes them."""
-        names = []
-        for mark in columns:
-            atom = mark.atom
-            name = "N" if isinstance(atom, Null) else str(
-                atom.whole or f"range({atom.letter})" if isinstance(atom, Hidden) else atom
-            )
-            names.append(f"{name}ᵀ" if mark.transposed else name)
-        return " ".join(names) or "I"
+    def product(self, word: Word) -> Expr:
+        """The word as an expression, introduced frames folded away."""
+        marks = self._folded(word)
+        if marks:
+            return build.matmul(*(_expr(m) for m in marks))
+        first = word[0]
+        assert isinstance(first, Mark) and isinstance(first.atom, Expr)
+        return build.eye(_expr(first).rows)
 
     # --- entries ----------------------------------------------------------------------------
 
@@ -336,6 +334,8 @@ class MatrixForm:
                     chain = self._function(atom, f, atoms[count])
                 if chain is None:
                     done.append(Mark(self._resolved(atom)))
+                elif count == 0 and self._absorbed(atom, done[-1:], atoms[1:2]):
+                    del atoms[:1]
                 else:
                     done.extend(chain)
                     del atoms[: count + 1]
@@ -344,6 +344,20 @@ class MatrixForm:
             else:
                 done.append(_normal(atom))
         return self._cancelled([self._named_inverse(m) for m in done])
+
+    def _absorbed(self, left: Mark, before: list[Mark], after: list[Atom]) -> bool:
+        """Whether F Fᵀ stands beside a letter with that range, and changes nothing."""
+        assert isinstance(left.atom, Hidden)
+        for marks, side in ((before, 1), (after, 0)):
+            for mark in marks:
+                if isinstance(mark, Mark) and mark.atom in self.frames.cores:
+                    core = self.frames.cores[mark.atom]
+                    which = side ^ int(mark.transposed)
+                    if set(core) == {left.atom.label} and self.frames.basis(
+                        mark.atom, which, left.atom.label
+                    ) == (left,):
+                        return True
+        return False
 
     def _complement(self, null: Null) -> Expr:
         inside = [
@@ -388,7 +402,10 @@ class MatrixForm:
             hidden = any(isinstance(m.atom, Hidden) and m.atom.letter is X
                          for m in frames.basis(X, 0, label)) if set(core) == {label} else False
             if hidden:
-                inverse = outputs_of("pinv", X)[0]
+                inverse = (
+                    build.inv(X) if X.is_square and X not in frames.setting.constant_rank
+                    else outputs_of("generalized_inverse", X)[0]
+                )
                 for which in (0, 1):
                     yield (
                         frames.basis(X, 1 - which, label), 1 / core[label],
@@ -413,6 +430,9 @@ class MatrixForm:
         """QᵀQ = I dropped for orthonormal columns, and QQᵀ = I for orthogonal matrices."""
         kept: list[Mark] = []
         for mark in marks:
+            if kept and _inverse(kept[-1], mark):
+                kept.pop()
+                continue
             if kept and isinstance(mark.atom, Expr) and kept[-1] == mark.T:
                 known = properties(mark.atom)
                 if "orthogonal" in known or (
@@ -475,6 +495,11 @@ def _normal(mark: Mark) -> Mark:
 def _expr(mark: Mark) -> Expr:
     assert isinstance(mark.atom, Expr)
     return build.transpose(mark.atom) if mark.transposed else mark.atom
+
+
+def _inverse(left: Mark, right: Mark) -> bool:
+    X, Y = _expr(left), _expr(right)
+    return X.is_square and X.shape == Y.shape and build.inv(X) is Y
 
 
 def _same(a: Formula, b: Formula) -> bool:

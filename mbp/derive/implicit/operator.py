@@ -22,6 +22,7 @@ from mbp.derive.implicit.polynomial import (
     transpose,
     variation,
     varied_factor,
+    varies,
 )
 from mbp.expr import build
 from mbp.expr.dims import Dim
@@ -32,7 +33,7 @@ Row = tuple[Polynomial, Dim, Dim]
 
 def solved(equations: list[Row], outputs: tuple[Expr, ...]) -> tuple[Expr, dict[Expr, Expr]]:
     """M, and dY of each output, from the equations p = 0 that determine them."""
-    varied = [(variation(p, _moves), rows, cols) for p, rows, cols in equations]
+    varied = [(variation(p, varies), rows, cols) for p, rows, cols in equations]
     # dYᵀ of an output without symmetry is an unknown of its own, tied by transposed equations:
     # the least-norm solution of the doubled system is the transpose of itself.
     twins = [
@@ -62,17 +63,13 @@ def solved(equations: list[Row], outputs: tuple[Expr, ...]) -> tuple[Expr, dict[
             blocks.append(_embedded(build.diag_matrix(build.vec(zeros)), position, unknowns))
             right.append(build.zeros(blocks[-1].rows))
     M, w = build.vstack(*blocks), build.vstack(*right)
-    inverse = build.inv(M) if M.is_square else outputs_of("pinv", M)[0]
+    inverse = build.inv(M) if M.is_square else outputs_of("generalized_inverse", M)[0]
     z = build.matmul(inverse, w)
     found = {}
     for position, f in enumerate(unknowns[: len(outputs)]):
         pick = _embedded(build.eye(_length(f)), position, unknowns)
         found[f.letter] = build.unvec(build.matmul(pick, z), *f.letter.shape)
     return M, found
-
-
-def _moves(x: Expr) -> bool:
-    return "constant" not in properties(x)
 
 
 def _length(f: Factor) -> Dim:

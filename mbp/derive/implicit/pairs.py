@@ -58,14 +58,14 @@ class VariedEquation:
     cols: Dim
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
     """A solved system: each unknown entry as {known entry: coefficient}."""
 
     row: Label
     col: Label
     case: str
-    equations: tuple[sp.Expr, ...]
+    equations: tuple[Line, ...]
     solution: dict[Place, Line]
     free: tuple[Place, ...] = ()
 
@@ -178,6 +178,22 @@ class PairSystems:
                 total[found[1]] = -sp.Integer(found[0])
         return {place: value for place, value in total.items() if value != 0}
 
+    def within(self, p: Polynomial, row: Label, col: Label) -> Polynomial:
+        """The words of a varied equation that do not vanish between two labels."""
+        orders = ("ij", "ji", "ii") if row == col else ("ij",)
+        kept: Polynomial = {}
+        entries: Line = {}
+        for word, c in p.items():
+            try:
+                terms = [self._term(word, c, row, col, order) for order in orders]
+            except FrameError:
+                return p
+            for term in terms:
+                if term is not None:
+                    kept[word] = c
+                    entries[term[1]] = entries.get(term[1], sp.Integer(0)) + term[0]
+        return kept if any(sp.cancel(k) != 0 for k in entries.values()) else {}
+
     # --- systems ----------------------------------------------------------------------------
 
     def solve(self) -> Iterator[Pair]:
@@ -235,8 +251,7 @@ class PairSystems:
             solution[pivot] = {
                 place: -value for place, value in line.items() if place not in solution
             }
-        system = tuple(self._readable(line) for line in lines)
-        return Pair(row, col, case, system, solution, free)
+        return Pair(row, col, case, tuple(lines), solution, free)
 
     def _reduced(
         self, lines: list[Line], given: list[Line], unknowns: list[Place], row: Label, col: Label
@@ -266,14 +281,6 @@ class PairSystems:
         letter = f"W{place.letter}" if isinstance(place.letter, int) else str(place.letter)
         labels = "" if place.row == place.col else f"^{place.row.name}{place.col.name}"
         return f"{letter}{labels}_{place.order}"
-
-    def _readable(self, line: Line) -> sp.Expr:
-        return sp.Add(*(value * self.symbol(place) for place, value in line.items()))
-
-    def symbol(self, place: Place) -> sp.Symbol:
-        """The name of an entry in the proof."""
-        return sp.Symbol(self._name(place))
-
 
     # --- indices ----------------------------------------------------------------------------
 

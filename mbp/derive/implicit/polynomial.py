@@ -209,6 +209,11 @@ def variation(p: Polynomial, moves: Callable[[Expr], bool]) -> Polynomial:
     return add(*terms)
 
 
+def varies(letter: Expr) -> bool:
+    """Whether the letter has a variation."""
+    return "constant" not in properties(letter)
+
+
 def letters(polynomials: Iterable[Polynomial]) -> list[Expr]:
     """The letters in order of first occurrence."""
     return list(dict.fromkeys(f.letter for p in polynomials for word in p for f in word))

@@ -26,59 +26,25 @@ from mbp.derive.implicit.pairs import (
     Place,
     UnsolvableError,
     VariedEquation,
-    index_symbol,
 )
 from mbp.derive.implicit.polynomial import (
     Polynomial,
     add,
     letters,
-    matrix,
     polynomial,
     properties,
     scaled,
     transpose,
     variation,
     varied_factor,
+    varies,
 )
+from mbp.derive.implicit.proof import Condition, Equation, Gauge, OperatorReport, Report, Step
 from mbp.errors import MbpError
 from mbp.expr import build
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Var, Variation, topological, variables
 from mbp.invariants.vocabulary import VOCABULARY
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What must hold for the variation to exist: `text` in the vocabulary of conditions.
-
-    `detail` is the denominator or reason, `when` restricts it ("m > n"), or is empty.
-    """
-
-    text: str
-    detail: str
-    when: str = ""
-
-
-@dataclass(frozen=True)
-class Gauge:
-    """A freedom that the equations leave in `output`: which entries, and how they are fixed."""
-
-    output: str
-    entries: str
-    fixed: str
-
-    def __str__(self) -> str:
-        return f"{self.output}: {self.entries} are free; {self.fixed}"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A line of the proof: an equation between expressions or a text, and what justifies it."""
-
-    by: str
-    note: str
-    lhs: Expr | None = None
-    rhs: Expr | None = None
 
 
 @dataclass(frozen=True)
@@ -105,18 +71,6 @@ class Solution:
     def gauges(self) -> tuple[str, ...]:
         """The freedoms as texts, each once."""
         return tuple(dict.fromkeys(str(g) for g in self.freedoms))
-
-
-@dataclass(frozen=True)
-class _Equation:
-    """An undifferentiated equation p = 0 with where it comes from."""
-
-    p: Polynomial
-    left: Expr
-    right: Expr
-    source: str
-    rows: Dim
-    cols: Dim
 
 
 def solution(definition: Definition) -> Solution:
@@ -180,9 +134,9 @@ class _Solver:
             self.definition,
             ordered,
             kernels,
-            tuple(dict.fromkeys(c for part in parts for c in part.conditions())),
-            tuple(dict.fromkeys(g for part in parts for g in part.gauges())),
-            tuple(step for part in parts for step in part.steps()),
+            tuple(dict.fromkeys(c for part in parts for c in part.report.conditions())),
+            tuple(dict.fromkeys(g for part in parts for g in part.report.gauges())),
+            tuple(step for part in parts for step in part.report.steps()),
         )
 
     def _next(self, waiting: list[Var]) -> _Attempt | _Operator:
@@ -212,7 +166,7 @@ class _Solver:
             str(reasons[-1]) if reasons else f"no equations determine {names}"
         )
 
-    def _subsets(self, waiting: list[Var]) -> Iterator[tuple[tuple[Var, ...], list[_Equation]]]:
+    def _subsets(self, waiting: list[Var]) -> Iterator[tuple[tuple[Var, ...], list[Equation]]]:
         """Sets of outputs, smallest first, with the equations in them and in what is solved."""
         for size in range(1, len(waiting) + 1):
             for subset in combinations(waiting, size):
@@ -225,7 +179,7 @@ class _Solver:
                 if set(subset) <= set(letters(e.p for e in chosen)):
                     yield subset, chosen
 
-    def _attempt(self, outputs: tuple[Var, ...], chosen: list[_Equation]) -> _Attempt:
+    def _attempt(self, outputs: tuple[Var, ...], chosen: list[Equation]) -> _Attempt:
         reasons: list[FrameError] = []
         invariant = any(y.properties for y in outputs)
         invariants = [e for y in outputs for e in _invariants(y, frozenset(outputs))]
@@ -248,7 +202,7 @@ class _Solver:
                     reasons.append(error)
         raise next((r for r in reasons if isinstance(r, UnsolvableError)), reasons[0])
 
-    def _orders(self, equations: list[_Equation], outputs: tuple[Var, ...]) -> Iterator[list[Expr]]:
+    def _orders(self, equations: list[Equation], outputs: tuple[Var, ...]) -> Iterator[list[Expr]]:
         varied = [variation(e.p, lambda x: x in outputs) for e in equations]
         multipliers = list(dict.fromkeys(
             f.letter for p in varied for word in p for f in word if not f.varied
@@ -263,8 +217,8 @@ class _Attempt:
         self,
         solver: _Solver,
         outputs: tuple[Var, ...],
-        equations: list[_Equation],
-        given: list[_Equation],
+        equations: list[Equation],
+        given: list[Equation],
         order: list[Expr],
         impose: bool,
     ) -> None:
@@ -299,9 +253,10 @@ class _Attempt:
         self.form = MatrixForm(self.systems, self.pairs)
         self.kernels = self.form.kernels
         self.variations: dict[Expr, Expr] = {y: self.form.variation(y) for y in outputs}
+        self.report = Report(self.form, equations, outputs, self.variations)
 
-    def _varied(self, number: int, e: _Equation, given: bool) -> VariedEquation:
-        p = variation(e.p, lambda x: "constant" not in properties(x))
+    def _varied(self, number: int, e: Equation, given: bool) -> VariedEquation:
+        p = variation(e.p, varies)
         unknown: Polynomial = {}
         known: Polynomial = {}
         lumped: Polynomial = {}
@@ -352,108 +307,11 @@ class _Attempt:
                     return True
         return False
 
-    # --- what is reported -------------------------------------------------------------------
-
-    def conditions(self) -> Iterator[Condition]:
-        """The conditions under which the variations hold."""
-        for text in self.frames.conditions:
-            yield Condition(text, f"{text.split()[0]} was inverted")
-        for letter in self.solver.ranks:
-            if letter in self.frames.cores:
-                yield Condition(f"rank({letter}) constant", "the range keeps its dimension")
-        for pair in self.pairs:
-            for line in pair.solution.values():
-                for k in line.values():
-                    yield from self._denominator_conditions(pair, k)
-
-    def _denominator_conditions(self, pair: Pair, k: sp.Expr) -> Iterator[Condition]:
-        null = next((label for label in (pair.row, pair.col) if label.null), None)
-        when = "" if null is None else f"{_larger(null.size)}"
-        for factor, _ in sp.factor_list(sp.fraction(sp.cancel(k))[1])[1]:
-            spectra = [
-                s for s in self.frames.spectra
-                if factor.free_symbols & {index_symbol(s, "i"), index_symbol(s, "j")}
-            ]
-            if self._never_zero(factor):
-                continue
-            names = {index_symbol(s, i): sp.Symbol(f"{s.name}[{i}]") for s in spectra for i in "ij"}
-            shown = factor.xreplace(names)
-            if len(spectra) == 1:
-                s = spectra[0]
-                i, j = index_symbol(s, "i"), index_symbol(s, "j")
-                if sp.expand(factor - (i - j)) == 0 or sp.expand(factor + (i - j)) == 0:
-                    yield Condition(f"distinct({s.name})", f"{shown} != 0", when)
-                    continue
-                if factor in (i, j):
-                    yield Condition(f"nonzero({s.name})", f"{shown} != 0", when)
-                    continue
-            yield Condition(f"nonzero({shown})", f"{shown} != 0", when)
-
-    def _never_zero(self, factor: sp.Expr) -> bool:
-        frames = self.frames
-        positive = {index_symbol(s, i) for s in frames.positive for i in "ij"}
-        nonnegative = positive | {index_symbol(s, i) for s in frames.nonnegative for i in "ij"}
-        ranked = {index_symbol(s, i) for s in frames.ranked for i in "ij"}
-        if factor in ranked:
-            return True
-        terms = sp.Add.make_args(sp.expand(factor))
-        same_sign = all(t.as_coeff_Mul()[0] > 0 for t in terms)
-        # Distinct and not negative already means that a sum of two is not zero.
-        pool = positive if len(terms) == 1 else nonnegative
-        return same_sign and factor.free_symbols <= pool
-
-    def gauges(self) -> Iterator[Gauge]:
-        """The freedoms that were fixed."""
-        for pair, place in self.free:
-            y = place.letter
-            assert isinstance(y, Expr)
-            where = f"entries {pair.case} of {pair.row.name}"
-            if pair.row != pair.col:
-                where = f"entries between {pair.row.name} and {pair.col.name}"
-            yield Gauge(str(y), where, self._fixed(y, pair))
-
-    def _fixed(self, y: Expr, pair: Pair) -> str:
-        left = self.form.readable(self.frames.dual(y, 0, pair.row))
-        return f"the part of {left}ᵀ d{y} that the equations leave free is zero"
-
-    def steps(self) -> Iterator[Step]:
-        """The proof, from the defining equations to the variations."""
-        yield from _opening(self.equations, self.outputs)
-        for y in self.outputs:
-            yield Step("frames", self._frame_text(y))
-        for pair in self.pairs:
-            if pair.equations:
-                lines = "; ".join(f"{line} = 0" for line in pair.equations)
-                where = f"{pair.row.name} and {pair.col.name}, {pair.case}"
-                yield Step("transformed equations", f"between {where}: {lines}")
-                yield Step("solution", self._solution_text(pair))
-        for name, kernel in self.form.kernels.items():
-            yield Step("kernel", name, rhs=kernel)
-        for output, change in self.variations.items():
-            yield Step("back in matrix form", f"d{output}", Variation(output), change)
-
-    def _frame_text(self, y: Expr) -> str:
-        parts = []
-        for which in (0, 1):
-            labels = self.frames.labels(y, which)
-            columns = [self.form.readable(self.frames.basis(y, which, k)) for k in labels]
-            parts.append(columns[0] if len(columns) == 1 else f"({' | '.join(columns)})")
-        names = "".join(part for part in (parts[0],) if part != "I")
-        right = "" if parts[1] == "I" else f" {parts[1]}ᵀ"
-        return f"d{y} = {names + ' ' if names else ''}δ{y}{right}"
-
-    def _solution_text(self, pair: Pair) -> str:
-        texts = []
-        for place, line in pair.solution.items():
-            value = sp.Add(*(k * self.systems.symbol(p) for p, k in line.items()))
-            texts.append(f"{self.systems.symbol(place)} = {sp.factor(value) if line else 0}")
-        return "; ".join(texts)
-
 
 class _Operator:
     """The outputs as the solution operator of the stacked equations, where frames do not help."""
 
-    def __init__(self, solver: _Solver, outputs: tuple[Var, ...], chosen: list[_Equation]) -> None:
+    def __init__(self, solver: _Solver, outputs: tuple[Var, ...], chosen: list[Equation]) -> None:
         self.outputs = outputs
         self.equations = chosen
         self.free: list[tuple[Pair, Place]] = []
@@ -462,22 +320,7 @@ class _Operator:
         invariants = [e for y in outputs for e in _invariants(y, frozenset(outputs))]
         rows = [(e.p, e.rows, e.cols) for e in (*chosen, *invariants)]
         self.coefficient, self.variations = solved(rows, outputs)
-
-    def conditions(self) -> Iterator[Condition]:
-        """The system must be regular."""
-        names = ", ".join(f"d{y}" for y in self.outputs)
-        known = "invertible" if self.coefficient.is_square else "full_column_rank"
-        yield Condition(f"{self.coefficient} {known}", f"the coefficient of vec({names})")
-
-    def gauges(self) -> Iterator[Gauge]:
-        """None: what is not determined is refused."""
-        yield from ()
-
-    def steps(self) -> Iterator[Step]:
-        """The proof: equations, their variation, the stacked system solved."""
-        yield from _opening(self.equations, self.outputs)
-        for y, dy in self.variations.items():
-            yield Step("stacked system", "vec(L dY R) = kron(R.T, L) vec(dY)", Variation(y), dy)
+        self.report = OperatorReport(self.coefficient, chosen, outputs, self.variations)
 
 
 def _expanded(e: Expr) -> Expr:
@@ -496,24 +339,8 @@ def _expanded(e: Expr) -> Expr:
     return build.substitute(e, composite)
 
 
-def _opening(equations: list[_Equation], outputs: tuple[Var, ...]) -> Iterator[Step]:
-    for e in equations:
-        yield Step(e.source, "what defines the outputs", e.left, e.right)
-    for e in equations:
-        p = variation(e.p, lambda x: "constant" not in properties(x))
-        unknown = {
-            w: c for w, c in p.items()
-            if (k := varied_factor(w)) is not None and w[k].letter in outputs
-        }
-        known = add(unknown, scaled(sp.Integer(-1), p))
-        yield Step(
-            "variation", f"of {e.left} = {e.right}",
-            matrix(known, e.rows, e.cols), matrix(unknown, e.rows, e.cols),
-        )
-
-
 def check_numerically(
-    definition: Definition, outputs: tuple[Var, ...], equations: list[_Equation]
+    definition: Definition, outputs: tuple[Var, ...], equations: list[Equation]
 ) -> None:
     """Raises FrameError unless the equations determine `outputs` at random points."""
     from mbp.verify.oracle import Variety  # numbers count what no frame could show
@@ -550,12 +377,12 @@ def small_sizes(definition: Definition) -> list[dict[str, int]]:
     return found
 
 
-def _equation(left: Expr, right: Expr, source: str, unknown: frozenset[Expr]) -> _Equation:
+def _equation(left: Expr, right: Expr, source: str, unknown: frozenset[Expr]) -> Equation:
     p = add(polynomial(left, unknown), scaled(sp.Integer(-1), polynomial(right, unknown)))
-    return _Equation(p, left, right, source, *left.shape)
+    return Equation(p, left, right, source)
 
 
-def _invariants(x: Expr, unknown: frozenset[Expr]) -> Iterator[_Equation]:
+def _invariants(x: Expr, unknown: frozenset[Expr]) -> Iterator[Equation]:
     """The polynomial equations that the properties of x state; patterns of zeros are not."""
     seen = set()
     for name in sorted(properties(x)):
@@ -566,7 +393,7 @@ def _invariants(x: Expr, unknown: frozenset[Expr]) -> Iterator[_Equation]:
             continue
         seen.add(sides)
         try:
-            yield _equation(*sides, name, unknown | {x})
+            yield _equation(*sides, f"{x} {name}", unknown | {x})
         except MbpError:
             continue
 
@@ -589,8 +416,3 @@ def _dimension_order(definition: Definition) -> Callable[[Dim, Dim], bool]:
         return b in reached
 
     return at_least
-
-
-def _larger(size: sp.Expr) -> str:
-    above = [t for t in sp.Add.make_args(size) if not t.could_extract_minus_sign()]
-    return f"{sp.Add(*above)} > {sp.Add(*above) - size}"

@@ -1,0 +1,102 @@
+"""What comes out reads as the literature writes it, with its conditions and its proof."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mbp.derive.implicit import definition, variation_of
+from mbp.derive.implicit.solver import small_sizes
+from mbp.expr import build
+from mbp.expr.nodes import Expr
+from mbp.expr.parser import parse
+from mbp.resources import rules_table
+from mbp.rulebook import RULEBOOK
+from mbp.verify.evaluate import evaluate
+from mbp.verify.oracle import Variety
+
+BUILT_IN: dict[str, Any] = rules_table("decompositions")
+
+FORMS = {
+    ("eig", "U"): "U @ (K.T * (U.T @ d(X) @ U))",
+    ("eig", "Q"): "diagpart(U.T @ d(X) @ U)",
+    ("svd", "S"): "diagpart(U.T @ d(X) @ V)",
+    ("svd", "V"): "2 * V @ (K.T * sym(S @ U.T @ d(X) @ V))",
+    ("svd", "U"): "2 * U @ (K.T * sym(U.T @ d(X) @ V @ S))"
+    " + (eye(m) - U @ U.T) @ d(X) @ V @ inv(S)",
+    ("projector", "P"): "2 * sym((eye(m) - P) @ d(A) @ pinv(A))",
+    ("inv", "Y"): "-Y @ d(A) @ Y",
+    ("qr", "R"): "(2 * triu(sym(Q.T @ d(X) @ inv(R)), 1) + diagpart(Q.T @ d(X) @ inv(R))) @ R",
+    ("cholesky", "L"): "L @ (tril(inv(L) @ d(A) @ inv(L).T, -1)"
+    " + diagpart(inv(L) @ d(A) @ inv(L).T) / 2)",
+    ("pinv", "X"): "-X @ d(A) @ X + X @ X.T @ d(A).T @ (eye(m) - A @ X)"
+    " + (eye(n) - A.T @ X.T) @ d(A).T @ X.T @ X",
+}  # fmt: skip
+
+CONDITIONS = {
+    "svd": {"distinct(s)", "nonzero(s)"},
+    "svd_full": {"distinct(s)", "nonzero(s)"},
+    "eig": {"distinct(q)"},
+    "projector": {"rank(A) constant"},
+    "pinv": {"rank(A) constant"},
+    "inv": set(),
+    "cholesky": set(),
+    "ldl": set(),
+    "qr": set(),
+    "polar": set(),
+    "sqrtm": set(),
+    "generalized_eig": {"distinct(q)"},
+    "sylvester_symmetric": {"nonzero(a[i] + b[j])"},
+    "symmetric_factor": {"rank(X) constant"},
+}
+
+
+@pytest.mark.parametrize(("name", "output"), FORMS)
+def test_the_variation_reads_as_the_literature_writes_it(name: str, output: str) -> None:
+    found = variation_of(definition(name, BUILT_IN[name]))
+    letters = (*found.definition.inputs, *found.definition.outputs)
+    names: dict[str, Expr] = {x.name: x for x in letters}
+    names |= found.kernels
+    assert found.variations[output] is parse(FORMS[name, output], names, RULEBOOK.functions)
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_conditions_are_the_denominators(name: str) -> None:
+    found = variation_of(definition(name, BUILT_IN[name]))
+    assert set(found.conditions) == CONDITIONS[name]
+
+
+def test_singular_values_must_not_vanish_only_when_there_are_more_rows() -> None:
+    found = variation_of(definition("svd", BUILT_IN["svd"]))
+    assert [c.when for c in found.denominators if c.text == "nonzero(s)"] == ["m > n"]
+
+
+def test_an_undeclared_rank_is_a_condition() -> None:
+    table = {
+        "input": {"A": "n n", "B": "n k"},
+        "output": {"Y": "n k"},
+        "defines": ["A @ Y = B"],
+    }
+    assert variation_of(definition("solve", table)).conditions == ("A invertible",)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_stated_line_of_the_proof_holds(name: str) -> None:
+    found = variation_of(definition(name, BUILT_IN[name]))
+    sizes = small_sizes(found.definition)[-1]
+    variety = Variety(found.definition, sizes, rank=sizes.get("k", 1))
+    rng = np.random.default_rng(6)
+    values = variety.point(rng)
+    tangent = variety.tangents(values)
+    changes = variety.split(rng.normal(size=len(tangent)) @ tangent)
+    env: dict[Any, Any] = {x: values[x] for x in variety.declared} | sizes
+    env |= {build.variation(x): changes[x] for x in variety.declared}
+    gauge = bool(found.gauges)
+    stated = [s for s in found.steps if s.lhs is not None and s.rhs is not None]
+    assert {"definition", "variation", "back in matrix form"} <= {s.by for s in stated}
+    for step in stated:
+        if step.by == "back in matrix form" and gauge:
+            continue  # holds up to the gauge
+        assert step.lhs is not None and step.rhs is not None
+        left, right = evaluate(step.lhs, env), evaluate(step.rhs, env)
+        assert np.abs(left - right).max() < 1e-9 * max(1.0, np.abs(left).max()), step

@@ -1,0 +1,230 @@
+"""Derived variations against the null space of the varied equations, modulo the gauge."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbp.derive.implicit import Solution, definition, solution, variation_of
+from mbp.derive.implicit.solver import small_sizes
+from mbp.resources import rules_table
+from mbp.verify.oracle import Variety
+
+BUILT_IN: dict[str, Any] = rules_table("decompositions")
+
+UNLISTED: dict[str, Any] = {
+    "least_squares": {
+        "input": {"A": "m n full_column_rank", "B": "m k"},
+        "output": {"Y": "n k"},
+        "defines": ["A.T @ A @ Y = A.T @ B"],
+    },
+    "ridge": {
+        "input": {"A": "m n", "B": "m k", "c": "scalar positive"},
+        "output": {"Y": "n k"},
+        "defines": ["(A.T @ A + c * eye(n)) @ Y = A.T @ B"],
+    },
+    "inverse_square_root": {
+        "input": {"X": "n n positive_definite"},
+        "output": {"Y": "n n positive_definite"},
+        "defines": ["Y @ X @ Y = eye(n)"],
+    },
+    "cube_root": {
+        "input": {"X": "n n positive_definite"},
+        "output": {"Y": "n n positive_definite"},
+        "defines": ["Y @ Y @ Y = X"],
+    },
+    "geometric_mean": {
+        "input": {"A": "n n positive_definite", "B": "n n positive_definite"},
+        "output": {"Y": "n n positive_definite"},
+        "defines": ["Y @ inv(A) @ Y = B"],
+    },
+    "lu": {
+        "input": {"A": "n n invertible"},
+        "output": {"L": "n n unit_lower_triangular", "U": "n n upper_triangular"},
+        "defines": ["A = L @ U"],
+    },
+    "upper_cholesky": {
+        "input": {"A": "n n positive_definite"},
+        "output": {"R": "n n upper_triangular"},
+        "defines": ["A = R @ R.T"],
+    },
+    "lq": {
+        "input": {"X": "m n full_row_rank"},
+        "output": {"L": "m m lower_triangular", "Q": "n m orthonormal_columns"},
+        "defines": ["X = L @ Q.T"],
+        "assumes": ["n >= m"],
+    },
+    "qdr": {
+        "input": {"X": "m n full_column_rank"},
+        "output": {
+            "Q": "m n orthonormal_columns",
+            "D": "n n diagonal positive",
+            "R": "n n unit_lower_triangular",
+        },
+        "defines": ["X = Q @ D @ R.T"],
+    },
+    "left_polar": {
+        "input": {"X": "n n invertible"},
+        "output": {"P": "n n positive_definite", "U": "n n orthogonal"},
+        "defines": ["X = P @ U"],
+    },
+    "wide_svd": {
+        "input": {"X": "m n"},
+        "output": {
+            "U": "m m orthogonal",
+            "S": "m m diagonal nonnegative",
+            "V": "n m orthonormal_columns",
+        },
+        "defines": ["X = U @ S @ V.T"],
+    },
+    "canonical_correlation": {
+        "input": {
+            "A": "n n",
+            "B": "n n positive_definite",
+            "C": "n n positive_definite",
+        },
+        "output": {
+            "U": "n n invertible",
+            "S": "n n diagonal nonnegative",
+            "V": "n n invertible",
+        },
+        "defines": ["U.T @ A @ V = S", "U.T @ B @ U = eye(n)", "V.T @ C @ V = eye(n)"],
+    },
+    "whitening": {
+        "input": {"A": "n n positive_definite"},
+        "output": {"W": "n n lower_triangular"},
+        "defines": ["W @ A @ W.T = eye(n)"],
+    },
+    "cholesky_solve": {
+        "input": {"A": "n n positive_definite", "B": "n k"},
+        "output": {"L": "n n lower_triangular", "Y": "n k"},
+        "defines": ["A = L @ L.T", "L @ Y = B"],
+    },
+    "cayley": {
+        "input": {"A": "n n antisymmetric"},
+        "output": {"U": "n n orthogonal"},
+        "defines": ["(eye(n) - A) @ U = eye(n) + A"],
+    },
+    "antisymmetric_lyapunov": {
+        "input": {"S": "n n positive_definite", "C": "n n antisymmetric"},
+        "output": {"Y": "n n antisymmetric"},
+        "defines": ["S @ Y + Y @ S = C"],
+    },
+    "stein": {
+        "input": {"A": "n n", "C": "n n symmetric"},
+        "output": {"Y": "n n symmetric"},
+        "defines": ["Y - A @ Y @ A.T = C"],
+    },
+    "riccati": {
+        "input": {
+            "A": "n n",
+            "B": "n n positive_definite",
+            "C": "n n positive_definite",
+        },
+        "output": {"Y": "n n symmetric"},
+        "defines": ["A.T @ Y + Y @ A - Y @ B @ Y + C = zeros(n, n)"],
+    },
+    "transposed_sylvester": {
+        "input": {"A": "n n", "B": "n n", "C": "n n"},
+        "output": {"Y": "n n"},
+        "defines": ["A @ Y + Y.T @ B = C"],
+    },
+    "leading_eigenspace": {
+        "input": {"A": "n n symmetric"},
+        "output": {"U": "n k orthonormal_columns", "Q": "k k diagonal"},
+        "defines": ["A @ U = U @ Q"],
+    },
+    "eigenpair": {
+        "input": {"A": "n n symmetric"},
+        "output": {"u": "n", "l": "scalar"},
+        "defines": ["A @ u = l * u", "u.T @ u = 1"],
+    },
+    "diagonal_root": {
+        "input": {"X": "n n diagonal positive"},
+        "output": {"Y": "n n diagonal positive"},
+        "defines": ["Y @ Y = X"],
+    },
+    "row_space_projector": {
+        "input": {"A": "m n"},
+        "output": {"P": "n n projector"},
+        "defines": ["A @ P = A"],
+        "assumes": ["rank(A) constant", "rank(P) == rank(A)"],
+    },
+    "symmetric_projector": {
+        "input": {"A": "n n symmetric"},
+        "output": {"P": "n n projector"},
+        "defines": ["P @ A = A"],
+        "assumes": ["rank(A) constant", "rank(P) == rank(A)"],
+    },
+}
+
+
+def solved(name: str) -> Solution:
+    table = BUILT_IN[name] if name in BUILT_IN else UNLISTED[name]
+    return variation_of(definition(name, table))
+
+
+def larger(sizes: dict[str, int]) -> dict[str, int]:
+    return {name: size + 1 for name, size in sizes.items()}
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, *UNLISTED])
+def test_the_variation_solves_the_varied_equations(name: str) -> None:
+    found = solved(name)
+    for sizes in (small_sizes(found.definition)[0], larger(small_sizes(found.definition)[-1])):
+        rank = sizes.get("k", 2 if min(sizes.values()) > 2 else 1)
+        variety = Variety(found.definition, sizes, rank)
+        error = variety.linear_error(found.variations, np.random.default_rng(len(sizes)))
+        assert error < 1e-10, sizes
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, *UNLISTED])
+def test_the_variation_is_the_slope_along_a_curve_of_solutions(name: str) -> None:
+    found = solved(name)
+    sizes = small_sizes(found.definition)[0]
+    variety = Variety(found.definition, sizes, rank=sizes.get("k", 1))
+    assert variety.curve_error(found.variations, np.random.default_rng(3)) < 1e-6
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_square_matrices_are_no_special_case(name: str) -> None:
+    found = solved(name)
+    sizes = dict.fromkeys(small_sizes(found.definition)[0], 3)
+    if name == "svd_full" or "k" in sizes:
+        pytest.skip("an empty block has no dimension, and a factor is thin")
+    variety = Variety(found.definition, sizes, rank=2)
+    assert variety.linear_error(found.variations, np.random.default_rng(4)) < 1e-10
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_any_one_derives_in_at_most_five_seconds(name: str) -> None:
+    start = time.perf_counter()
+    solution(definition(name, BUILT_IN[name]))
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, *UNLISTED])
+def test_a_gauge_is_reported_exactly_where_there_is_one(name: str) -> None:
+    found = solved(name)
+    sizes = small_sizes(found.definition)[0]
+    if name == "svd_full":
+        sizes = {"m": 4, "n": 2}
+    variety = Variety(found.definition, sizes, rank=sizes.get("k", 1))
+    values = variety.point(np.random.default_rng(5))
+    assert bool(len(variety.gauge(values))) == bool(found.gauges)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["eig", "svd", "cholesky", "qr", "polar", "pinv", "lu", "left_polar"]),
+    st.integers(2, 4),
+    st.integers(0, 2),
+    st.integers(0, 2**16),
+)
+def test_any_size_and_any_point(name: str, n: int, more: int, seed: int) -> None:
+    found = solved(name)
+    variety = Variety(found.definition, {"m": n + more, "n": n}, rank=n - 1)
+    assert variety.linear_error(found.variations, np.random.default_rng(seed)) < 1e-9
