@@ -117,15 +117,21 @@ def _answer(A: Expr, prop: str) -> Answer:
     return None
 
 
+def _plain(A: Expr) -> Expr:
+    return A.args[0] if isinstance(A, Transpose) and is_(A.args[0], "symmetric") else A
+
+
 def transposed(A: Expr) -> Expr:
     """Aᵀ, which is A itself when A is symmetric."""
+    A = _plain(A)
     return A if is_(A, "symmetric") else build.transpose(A)
 
 
 def is_palindrome(factors: tuple[Expr, ...]) -> bool:
     """Whether the reversed product of transposes is the same word."""
     return all(
-        left is transposed(right) for left, right in zip(factors, reversed(factors), strict=True)
+        _plain(left) is transposed(right)
+        for left, right in zip(factors, reversed(factors), strict=True)
     )
 
 
