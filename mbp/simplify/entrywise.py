@@ -253,7 +253,9 @@ def monomial_column(pairs: Iterable[Pair], n: Dim) -> Form:
     if tail:
         factors.remove((tail[-1], UNIT))
         word = tail[-1].args
-        result = of_word((Diag(_hadamard(factors)), *word) if factors else word, n, ONE)
+        if factors:
+            word = (Diag(monomial_column(factors, n).expression()), *word)
+        result = of_word(word, n, ONE)
     elif factors:
         result = of_letter(_hadamard(factors))
     else:
@@ -363,12 +365,13 @@ def power_form(total: Form, p: Exponent) -> Form:
         return products.multiply(front, _power_letter(base, p))
     m = _monomial(UNIT, (), word, total.cols is ONE)
     factors = (*m.left, *m.entries, *m.right)
-    if (m.c != 1 or not (whole or all(_splits(base, q) for base, q in factors))
+    if (m.c < 0 and not whole or not (whole or all(_splits(base, q) for base, q in factors))
             or m.diagonal and not (isinstance(p, Fraction) and p > 0)):  # fmt: skip
         return products.multiply(front, _power_letter(of_word(word, total.rows, total.cols), p))
 
+    front = products.multiply(front, _number_power(m.c, p))
     raised = replace(
-        m, left=products.raised(m.left, p), entries=products.raised(m.entries, p),
+        m, c=UNIT, left=products.raised(m.left, p), entries=products.raised(m.entries, p),
         right=products.raised(m.right, p),
     )  # fmt: skip
     body = _combined((raised,), total.rows, total.cols)

@@ -466,6 +466,13 @@ def _frechet_letter(
 ) -> Form:
     if g.is_polynomial(scalar.X) and sp.degree(g, scalar.X) < len(directions):
         return zero(*A.shape)
+    if all(isinstance(X, Eye) for X in directions):
+        p = len(directions)
+        slope = sp.diff(g, scalar.X, p) / sp.factorial(p)
+        return matrix_function(slope, form(A), parameters)
+    if len(directions) == 1 and is_(A, "diagonal") and is_(directions[0], "diagonal"):
+        slope = matrix_function(sp.diff(g, scalar.X), form(A), parameters)
+        return products.multiply(slope, form(directions[0]))
     return node_form(build.frechet(g, A, parameters, *directions))
 
 
