@@ -108,8 +108,7 @@ def check(layer: Layer, progress: Progress | None = None) -> Report:
             say(f"{layer.name} ({shape}, batch {batch})")
             instance = _Instance(layer, sizes, batch, rng)
             for key, error in instance.errors():
-                error = float("inf") if np.isnan(error) else error
-                worst[key] = max(worst.get(key, 0.0), error)
+                worst[key] = max(worst.get(key, 0.0), float("inf") if np.isnan(error) else error)
     rows = [Row(layer.name, x, witness, error) for (x, witness), error in worst.items()]
     order = list(layer.definition.inputs)
     return Report(layer.name, tuple(sorted(rows, key=lambda row: order.index(row.input))))
@@ -146,6 +145,7 @@ class _Instance:
         self.cotangents = {
             name: torch.from_numpy(rng.normal(size=value.shape)) for name, value in plain.items()
         }
+        self.size = sum(float(G.norm() * plain[name].norm()) for name, G in self.cotangents.items())
 
     def _sampled(self) -> dict[Var, list[np.ndarray]]:
         """Points of every input, one per batch element, at which the outputs are finite."""
@@ -201,7 +201,9 @@ class _Instance:
             x = self.definition.inputs[name]
             yield (name, "forward"), forward
             gradient = self._gradient(x, self.generated)
-            yield (name, "autograd"), self._against_autograd(x)
+            against_autograd = self._against_autograd(x)
+            if against_autograd is not None:
+                yield (name, "autograd"), against_autograd
             yield (name, "differences"), self._against_differences(x, gradient)
             yield (name, "dot product"), self._dot_product(x, gradient)
             yield (name, "gradcheck"), self._gradcheck(x)
@@ -219,14 +221,22 @@ class _Instance:
         theta, X = parametrise(x, self.torch_values[x], x in self.ranks)
         return theta, lambda t: forward({**self.torch_values, x: X(t)})
 
-    def _against_autograd(self, x: Var) -> float:
+    def _scale(self, x: Var, *sizes: float) -> float:
+        """What an error is relative to: the gradients, or where they vanish the loss over x."""
+        return max(*sizes, 1e-2 * self.size / max(float(self.torch_values[x].norm()), 1e-12))
+
+    def _against_autograd(self, x: Var) -> float | None:
+        """The distance of the gradients in θ; None where autograd itself has no finite answer."""
         gradients = []
         for forward in (self.generated, self.plain):
             theta, moved = self._moved(x, forward)
             theta.requires_grad_()
             gradients.append(torch.autograd.grad(self.loss(moved(theta)), theta)[0])
         mine, theirs = gradients
-        return _distance(mine, theirs)
+        if not torch.isfinite(theirs).all():
+            return None
+        size = self._scale(x, float(mine.norm()), float(theirs.norm()))
+        return float((mine - theirs).norm()) / size
 
     def _against_differences(self, x: Var, gradient: Tensor) -> float:
         step = 1e-3
@@ -247,16 +257,14 @@ class _Instance:
         expected = (16 * second - first) / 15
         dX = self._stacked(x, variations)
         found = float((gradient * dX).sum())
-        scale = max(float(gradient.norm() * dX.norm()) * 1e-2, abs(expected), 1e-12)
-        return abs(found - expected) / scale
+        return abs(found - expected) / self._scale(x, abs(found), abs(expected))
 
     def _dot_product(self, x: Var, gradient: Tensor) -> float:
         dX = self._stacked(x, [random_variation(x, X, self.rng) for X in self.values[x]])
         X = self.torch_values[x]
         _, dY = torch.func.jvp(lambda X: self.generated({**self.torch_values, x: X}), (X,), (dX,))
         left, right = float(self.loss(dY)), float((gradient * dX).sum())
-        scale = max(float(gradient.norm() * dX.norm()) * 1e-2, abs(left), 1e-12)
-        return abs(left - right) / scale
+        return abs(left - right) / self._scale(x, abs(left), abs(right))
 
     def _gradcheck(self, x: Var) -> float:
         theta, moved = self._moved(x, self.generated)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mbp.errors import MbpError
 from mbp.expr import scalar
-from mbp.expr.dims import ONE, Dim
+from mbp.expr.dims import ONE, Dim, dim
 from mbp.expr.nodes import (
     Det,
     Diag,
@@ -56,29 +56,31 @@ RANK_TOLERANCE = 1e-9
 def plain_forward(
     outputs: Mapping[str, Expr],
     env: Mapping[Expr, Tensor],
+    sizes: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
     """The outputs at `env`, which maps variables to tensors (*, rows, cols), scalars to (*, 1, 1).
 
-    Singular values below `RANK_TOLERANCE` times the largest count as zero. Raises MbpError for a node that has no plain torch form.
+    `sizes` gives the dimensions that no variable shows. Singular values below `RANK_TOLERANCE`
+    times the largest count as zero. Raises MbpError for a node that has no plain torch form.
     """
-    reader = _Reader(env)
+    reader = _Reader(env, sizes or {})
     return {name: reader.value(Y) for name, Y in outputs.items()}
 
 
 class _Reader:
-    def __init__(self, env: Mapping[Expr, Tensor]) -> None:
-        self.sizes: dict[sp.Symbol, int] = {}
+    def __init__(self, env: Mapping[Expr, Tensor], sizes: Mapping[str, int]) -> None:
+        self.sizes: dict[sp.Symbol, int] = {dim(name): size for name, size in sizes.items()}
         self.values: dict[Expr, Tensor] = dict(env)
         self.calls: dict[tuple[str, tuple[Expr, ...]], dict[str, Tensor]] = {}
         some = next(iter(env.values()))
         self.like: dict[str, Any] = {"dtype": some.dtype, "device": some.device}
         for x, value in env.items():
-            for dim, size in zip(x.shape, value.shape[-2:], strict=True):
-                if dim.is_Symbol:
-                    self.sizes[dim] = size
+            for d, size in zip(x.shape, value.shape[-2:], strict=True):
+                if d.is_Symbol:
+                    self.sizes[d] = size
 
-    def size(self, dim: Dim) -> int:
-        return int(dim.xreplace(self.sizes))
+    def size(self, d: Dim) -> int:
+        return int(d.xreplace(self.sizes))
 
     def value(self, root: Expr) -> Tensor:
         for node in topological(root):
@@ -151,7 +153,7 @@ class _Reader:
     def matrix_function(self, node: Frechet, A: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
         q, U = torch.linalg.eigh((A + A.mT) / 2)
         symbols = [scalar.X, *(scalar.parameter(k) for k in range(len(parameters)))]
-        g = sp.lambdify(symbols, node.g, modules=[_TORCH, torch])
+        g = sp.lambdify(symbols, node.g, modules=[_TORCH])
         value = g(q, *(c[..., 0] for c in parameters))
         return (U * torch.as_tensor(value).expand_as(q)[..., None, :]) @ U.mT
 
@@ -187,6 +189,30 @@ class _Reader:
 
 
 _TORCH: dict[str, Any] = {
+    **{
+        name: getattr(torch, name)
+        for name in (
+            "exp",
+            "log",
+            "sqrt",
+            "sin",
+            "cos",
+            "tan",
+            "asin",
+            "acos",
+            "atan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "asinh",
+            "acosh",
+            "atanh",
+            "sign",
+            "erf",
+            "erfc",
+            "floor",
+        )
+    },
     "Abs": torch.abs,
     "Heaviside": lambda x, *_: (x > 0).to(x.dtype),
     "loggamma": torch.lgamma,
@@ -202,7 +228,7 @@ _TORCH: dict[str, Any] = {
 def _entrywise(g: sp.Expr, A: Tensor, name: str) -> Tensor:
     if name == "relu":
         return torch.relu(A)
-    return torch.as_tensor(sp.lambdify([scalar.X], g, modules=[_TORCH, torch])(A)).expand_as(A)
+    return torch.as_tensor(sp.lambdify([scalar.X], g, modules=[_TORCH])(A)).expand_as(A)
 
 
 def _part(kind: str, A: Tensor) -> Tensor:
