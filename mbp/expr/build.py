@@ -630,7 +630,7 @@ def frechet(g: sp.Expr, A: Expr, parameters: tuple[Expr, ...], *directions: Expr
     if any(is_zero(X) for X in bare):
         return zeros(*A.shape)
     if not directions and isinstance(A, Eye) and not g.has(scalar.parameter(0)):
-        return scale(number(g.subs(scalar.X, 1)), A)
+        return scale(map_scalar(g, x=number(1)), A)
     return scale(c, Frechet(A, *parameters, *bare, data=(g, len(bare), len(parameters))))
 
 

@@ -153,7 +153,15 @@ def _all_operands(prop: str) -> Rule:
 
 
 def _scaled_operand(prop: str) -> Rule:
-    return lambda A: has(A.args[1], prop)
+    def rule(A: Expr) -> Answer:
+        answer = has(A.args[1], prop)
+        return None if answer is False and not _is_nonzero(A.args[0]) else answer
+
+    return rule
+
+
+def _is_nonzero(c: Expr) -> bool:
+    return is_(c, "positive") or (isinstance(c, Number) and c.value != 0)
 
 
 for _prop in ("symmetric", "antisymmetric", "diagonal", "lower_triangular", "upper_triangular",
@@ -283,8 +291,7 @@ def _psd_scaled(A: Expr) -> Answer:
 def _rank_scaled(prop: str) -> Rule:
     def rule(A: Expr) -> Answer:
         c, X = A.args
-        nonzero = is_(c, "positive") or (isinstance(c, Number) and c.value != 0)
-        return True if nonzero and is_(X, prop) else None
+        return True if _is_nonzero(c) and is_(X, prop) else None
 
     return rule
 
@@ -376,7 +383,7 @@ _RULES["nonnegative", Hadamard] = _all_operands("nonnegative")
 
 @infers("symmetric", Map)
 def _symmetric_map(A: Expr) -> Answer:
-    return has(A.args[0], "symmetric")
+    return True if is_(A.args[0], "symmetric") else None
 
 
 @infers("positive", Map)
