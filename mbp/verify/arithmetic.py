@@ -272,11 +272,13 @@ def _numpy_names() -> dict[str, Any]:
     return names | special
 
 
-_CANCELLING = {
-    sp.log(1 + sp.Symbol("x", real=True)): np.log1p,
-    sp.exp(sp.Symbol("x", real=True)) - 1: np.expm1,
+_X = sp.Symbol("x", real=True)
+_CANCELLING: dict[sp.Expr, Entrywise] = {
+    sp.log(1 + _X): np.log1p,
+    sp.exp(_X) - 1: np.expm1,
+    sp.log(1 + sp.exp(_X)): lambda x: np.logaddexp(0.0, x),
 }
-"""Functions whose SymPy body loses digits in float64 near zero."""
+"""Functions whose SymPy body loses digits in float64."""
 
 
 @cache

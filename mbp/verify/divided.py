@@ -54,7 +54,7 @@ class DividedDifference:
     def _value(self, points: tuple[Any, ...]) -> Any:
         p = len(points) - 1
         gap = points[-1] - points[0]
-        if gap == 0:
+        if p == 0 or gap == 0:
             return self._derivative_at(p, points[0]) / math.factorial(p)
         if gap <= _NEARBY * (1 + abs(points[0])):
             expanded = self._expanded(points)
