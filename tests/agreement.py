@@ -36,7 +36,7 @@ def disagreement(Y: Expr, seed: int) -> str | None:
     if plain.requires_grad:
         (plain * torch.from_numpy(cotangent)).sum().backward()
     products: dict[str, list[float]] = {"autograd": [], "reverse mode": []}
-    size = 1e-12
+    size = 1e-6 * float(np.linalg.norm(cotangent))  # where every derivative vanishes
     for name, x in inputs.items():
         dX = instance.direction[x]
         gradient = leaves[x].grad

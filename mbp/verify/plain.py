@@ -228,6 +228,8 @@ _TORCH: dict[str, Any] = {
 def _entrywise(g: sp.Expr, A: Tensor, name: str) -> Tensor:
     if name == "relu":
         return torch.relu(A)
+    if name in _TORCH:
+        return _TORCH[name](A)
     return torch.as_tensor(sp.lambdify([scalar.X], g, modules=[_TORCH])(A)).expand_as(A)
 
 
