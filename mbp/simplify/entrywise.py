@@ -126,7 +126,8 @@ def column_pairs(letter: Expr) -> tuple[Pair, ...]:
     return pairs_of(letter)[1]
 
 
-def _monomial(c: Fraction, scalars: Powers, word: Word, is_column: bool) -> Monomial:
+def monomial(c: Fraction, scalars: Powers, word: Word, is_column: bool) -> Monomial:
+    """A term of a form, seen as an elementwise product."""
     m = Monomial(c, scalars)
     if not word:
         return replace(m, diagonal=True)
@@ -211,7 +212,7 @@ def entry_product(*factors: Form) -> Form:
 
 def _monomials(total: Form) -> list[Monomial]:
     is_column = total.cols is ONE
-    return [_monomial(c, powers, word, is_column) for (powers, word), c in total.terms.items()]
+    return [monomial(c, powers, word, is_column) for (powers, word), c in total.terms.items()]
 
 
 def _combined(factors: tuple[Monomial, ...], rows: Dim, cols: Dim) -> Form:
@@ -234,6 +235,13 @@ def _combined(factors: tuple[Monomial, ...], rows: Dim, cols: Dim) -> Form:
         if right:
             body = products.multiply(body, diagonal_matrix(monomial_column(right, cols)))
     return products.multiply(times_number(c, scalars), body)
+
+
+def divided(m: Monomial, pair: Pair, rows: Dim, cols: Dim) -> Form:
+    """The monomial divided by the power of an entry that it holds."""
+    base, p = pair
+    inverse = (base, products.times_exponents(p, -UNIT))
+    return _combined((replace(m, entries=(*m.entries, inverse)),), rows, cols)
 
 
 def _diagonal_of(
@@ -287,6 +295,8 @@ def monomial_matrix(pairs: Iterable[Pair], rows: Dim, cols: Dim) -> Form:
         result = form(factors[0][0])
     else:
         result = _oriented(factors)
+        if rows == cols and result.letter is not None and is_(result.letter, "diagonal"):
+            result = diagonal_matrix(_diagonal_of((), factors, (), rows))
     if joined.sums:
         result = entry_product(result, *joined.sums)
     return times_number(sign, result)
@@ -340,6 +350,9 @@ def power_form(total: Form, p: Exponent) -> Form:
             return total
         return of_letter(powered(total.expression(), p))
     if total.single is None:
+        common = _times_ones(total)
+        if common is not None:
+            return products.multiply(power_form(common, p), _ones(total))
         c = content(total)
         c = c if whole else abs(c)
         base = times_number(1 / c, total)
@@ -363,7 +376,7 @@ def power_form(total: Form, p: Exponent) -> Form:
             left_c, products.multiply(products.collected(rest), of_word(word, total.rows, total.cols))
         )
         return products.multiply(front, _power_letter(base, p))
-    m = _monomial(UNIT, (), word, total.cols is ONE)
+    m = monomial(UNIT, (), word, total.cols is ONE)
     factors = (*m.left, *m.entries, *m.right)
     if (m.c < 0 and not whole or not (whole or all(_splits(base, q) for base, q in factors))
             or m.diagonal and not (isinstance(p, Fraction) and p > 0)):  # fmt: skip
@@ -420,6 +433,18 @@ def _power_letter(base: Form, p: Exponent) -> Form:
     return of_letter(Transpose(powered(B, p)), sign)
 
 
+def _times_ones(total: Form) -> Form | None:
+    """s when the form is the scalar s times the matrix of ones."""
+    if total.is_scalar:
+        return None
+    scalars = {}
+    for (powers, word), c in total.terms.items():
+        if not word or not all(isinstance(letter, Ones) for letter in word):
+            return None
+        scalars[powers, ()] = c
+    return Form(ONE, ONE, scalars)
+
+
 def _ones(total: Form) -> Form:
     return form(build.ones(total.rows, total.cols))
 
@@ -443,9 +468,9 @@ def map_form(name: str, total: Form) -> Form:
     match total.single:
         case (c, (), ()) if total.is_scalar:
             return times_number(sign, _value_at(name, c, total))
-        case (c, powers, word) if word and all(isinstance(letter, Ones) for letter in word):
-            value = map_form(name, Form(ONE, ONE, {(powers, ()): c}))
-            return times_number(sign, products.multiply(value, _ones(total)))
+    common = _times_ones(total)
+    if common is not None:
+        return times_number(sign, products.multiply(map_form(name, common), _ones(total)))
     if isinstance(total.letter, Transpose) and not total.is_scalar and total.cols is not ONE:
         value = map_form(name, of_letter(total.letter.args[0]))
         match value.single:
@@ -459,7 +484,7 @@ def map_form(name: str, total: Form) -> Form:
         return times_number(sign, _ones(total))
     if not total.is_scalar and total.cols is not ONE:
         if _is_diagonal(total) and scalar.body(name).subs(scalar.X, 0) == 0:
-            return diagonal_matrix(map_form(name, diagonal_column(total)))
+            return times_number(sign, diagonal_matrix(map_form(name, diagonal_column(total))))
         turned = transpose(total)
         if name in _ODD + _EVEN and content(turned) < 0:
             turned = times_number(-1, turned)
@@ -520,7 +545,7 @@ def diagonal_column(total: Form) -> Form:
 
 @lru_cache(maxsize=1 << 14)
 def _diagonal_of_word(word: Word, n: Dim) -> Form:
-    m = _monomial(UNIT, (), word, is_column=False)
+    m = monomial(UNIT, (), word, is_column=False)
     if m.diagonal:
         return monomial_column((*m.left, *m.right), n)
     column = times_number(m.c, monomial_column((*m.left, *m.right), n))

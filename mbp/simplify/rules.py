@@ -39,6 +39,7 @@ class Rewrite:
     variables: tuple[Var, ...]
     when: tuple[tuple[Expr, str], ...]
     source: str
+    fold: bool
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ def read(name: str, table: Mapping[str, Any]) -> Rewrite:
             (parse(text, names, RULEBOOK.functions), prop)
             for text, prop in table.get("when", {}).items()
         )
-        return Rewrite(name, lhs, rhs, tuple(names.values()), when, table.get("source", ""))
+        return Rewrite(
+            name, lhs, rhs, tuple(names.values()), when, table.get("source", ""),
+            bool(table.get("fold", False)),
+        )  # fmt: skip
     except KeyError as error:
         raise RuleError(f"[{name}]: the key {error} is missing") from None
     except MbpError as error:
@@ -118,6 +122,18 @@ def _node_rules() -> dict[Operation, tuple[Rewrite, ...]]:
     return {key: tuple(found) for key, found in index.items()}
 
 
+@cache
+def _folds() -> dict[Operation | None, tuple[_WordRule, ...]]:
+    index: dict[Operation | None, list[_WordRule]] = {}
+    for rule in rewrites():
+        if rule.fold:
+            letters = rule.rhs.args
+            anchor = next(k for k, x in enumerate(letters) if not _is_variable(x))
+            key = _operation(letters[anchor])
+            index.setdefault(key, []).append(_WordRule(rule, letters, anchor, rule.lhs))
+    return {key: tuple(found) for key, found in index.items()}
+
+
 def _flipped(letter: Expr) -> Expr:
     return letter if is_(letter, "symmetric") else build.transpose(letter)
 
@@ -160,6 +176,18 @@ def node_rewrite(node: Expr) -> Form | None:
             value = _instance(rule, rule.rhs, match)
             if value is not None:
                 return value
+    return None
+
+
+def folded(word: Word) -> tuple[int, int, Expr] | None:
+    """The first place where a rule marked `fold` applies backwards: (start, stop, short form)."""
+    for k, letter in enumerate(word):
+        for candidate in _folds().get(_operation(letter), ()):
+            found = _match_word(candidate, word, k)
+            if found is not None:
+                start, stop, match = found
+                short = build.instantiate(candidate.rhs, dict(match.found), dict(match.dims))
+                return start, stop, short
     return None
 
 

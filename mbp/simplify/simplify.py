@@ -5,6 +5,7 @@ from __future__ import annotations
 from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.simplify import normal as _rules_of_nodes  # noqa: F401 - registers the nodes' rules
+from mbp.simplify.readable import read
 from mbp.simplify.words import forget_when_full, form
 
 
@@ -16,7 +17,7 @@ def normal(e: Expr) -> Expr:
 
 def readable(e: Expr) -> Expr:
     """`e`, in normal form, as a textbook prints it."""
-    return e
+    return read(e)
 
 
 def simplify(e: Expr) -> Expr:

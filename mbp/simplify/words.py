@@ -94,10 +94,14 @@ class Form:
         return sorted(self.terms, key=key_order)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Form) and self.terms == other.terms
+        return (
+            isinstance(other, Form)
+            and (self.rows, self.cols) == (other.rows, other.cols)
+            and self.terms == other.terms
+        )
 
     def __hash__(self) -> int:
-        return hash(frozenset(self.terms.items()))
+        return hash((self.rows, self.cols, frozenset(self.terms.items())))
 
 
 def key_order(key: Key) -> tuple[object, ...]:

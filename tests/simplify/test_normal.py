@@ -12,7 +12,7 @@ from mbp.verify.evaluate import evaluate
 from tests.simplify.expressions import expressions, instance
 
 CALM = settings(
-    max_examples=1000, deadline=None,
+    max_examples=600, deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 
