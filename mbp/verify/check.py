@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbp.derive.implicit import variation_of
 from mbp.errors import MbpError
 from mbp.expr.dims import ONE
-from mbp.expr.nodes import Expr, Var
+from mbp.expr.nodes import Expr, Output, Var
 from mbp.invariants.infer import declared
+from mbp.rulebook import RULEBOOK
 from mbp.verify.instances import (
     curve,
     deficient_ranks,
@@ -29,6 +31,7 @@ from mbp.verify.instances import (
     random_sizes,
     random_variation,
 )
+from mbp.verify.oracle import Variety
 from mbp.verify.parametrise import parametrise
 from mbp.verify.plain import plain_forward
 
@@ -140,11 +143,14 @@ class _Instance:
         self.function = getattr(layer.compile(), layer.name)
         self.ranks = deficient_ranks(tuple(self.definition.outputs.values()), sizes)
         self.values = self._sampled()
-        self.torch_values = {x: self._stacked(x, points) for x, points in self.values.items()}
+        self.torch_values: dict[Expr, Tensor] = {
+            x: self._stacked(x, points) for x, points in self.values.items()
+        }
         plain = self.plain(self.torch_values)
         self.cotangents = {
             name: torch.from_numpy(rng.normal(size=value.shape)) for name, value in plain.items()
         }
+        self.gauged = self._make_gauge_invariant(plain)
         self.size = sum(float(G.norm() * plain[name].norm()) for name, G in self.cotangents.items())
 
     def _sampled(self) -> dict[Var, list[np.ndarray]]:
@@ -175,16 +181,61 @@ class _Instance:
             return torch.from_numpy(points[0])
         return torch.from_numpy(np.stack(points)).reshape(*self.batch, *points[0].shape)
 
-    def plain(self, values: Mapping[Var, Tensor]) -> dict[str, Tensor]:
+    def plain(self, values: Mapping[Expr, Tensor]) -> dict[str, Tensor]:
         """The definition's outputs as matrices, by plain torch operations."""
         try:
-            return plain_forward(self.definition.outputs, dict(values))
-        except torch.linalg.LinAlgError:  # an input outside the domain, such as W1 < 0
+            return plain_forward(self.definition.outputs, values)
+        except RuntimeError:  # an input outside the domain, such as W1 < 0
             return {"outside": torch.tensor(float("nan"))}
 
-    def generated(self, values: Mapping[Var, Tensor]) -> dict[str, Tensor]:
+    def _make_gauge_invariant(self, plain: Mapping[str, Tensor]) -> bool:
+        """Takes from the cotangents what they have along the gauges; whether there were any.
+
+        A loss G : Y with what is left does not change to first order as the outputs move along
+        what their defining equations leave free, so that it has a gradient.
+        """
+        gauged = False
+        calls: dict[tuple[str, tuple[Expr, ...]], dict[int, str]] = {}
+        for name, Y in self.definition.outputs.items():
+            if isinstance(Y, Output) and variation_of(RULEBOOK.decompositions[Y.rule]).gauges:
+                calls.setdefault((Y.rule, Y.args), {})[Y.index] = name
+        for (rule_name, args), names in calls.items():
+            rule = RULEBOOK.decompositions[rule_name]
+            if len(names) < len(rule.outputs):
+                continue
+            gauged = True
+            inputs = self.plain_values(dict(enumerate(args)))
+            for k in np.ndindex(*self.batch):
+                point: dict[Expr, np.ndarray] = {
+                    x: inputs[i].expand(*self.batch, -1, -1)[k].numpy()
+                    for i, x in enumerate(rule.inputs)
+                }
+                point |= {y: plain[names[i]][k].numpy() for i, y in enumerate(rule.outputs)}
+                sizes = {
+                    d.name: size
+                    for x, X in point.items()
+                    for d, size in zip(x.shape, X.shape, strict=True)
+                    if d.is_Symbol
+                }
+                parts = [self.cotangents[names[i]][k] for i in range(len(rule.outputs))]
+                stacked = np.concatenate([G.numpy().ravel() for G in parts])
+                free = Variety(rule, sizes).gauge(point)
+                stacked -= free.T @ (free @ stacked)
+                for G in parts:  # views into the cotangents
+                    G[:] = torch.from_numpy(stacked[: G.numel()]).reshape(G.shape)
+                    stacked = stacked[G.numel() :]
+        return gauged
+
+    def plain_values(self, exprs: Mapping[int, Expr]) -> dict[int, Tensor]:
+        """The values of some expressions of the inputs."""
+        named = {str(k): A for k, A in exprs.items()}
+        values = plain_forward(named, self.torch_values)
+        return {int(k): value for k, value in values.items()}
+
+    def generated(self, values: Mapping[Expr, Tensor]) -> dict[str, Tensor]:
         """The generated module's outputs, as matrices."""
-        arguments = {x.name: _argument(x, X) for x, X in values.items()}
+        inputs = self.definition.inputs.items()
+        arguments = {name: _argument(x, values[x]) for name, x in inputs}
         result = self.function(**arguments)
         results = result if isinstance(result, tuple) else (result,)
         pairs = zip(self.definition.outputs.items(), results, strict=True)
@@ -209,14 +260,14 @@ class _Instance:
             yield (name, "gradcheck"), self._gradcheck(x)
 
     def _gradient(
-        self, x: Var, forward: Callable[[Mapping[Var, Tensor]], dict[str, Tensor]]
+        self, x: Var, forward: Callable[[Mapping[Expr, Tensor]], dict[str, Tensor]]
     ) -> Tensor:
         X = self.torch_values[x].clone().requires_grad_()
         (gradient,) = torch.autograd.grad(self.loss(forward({**self.torch_values, x: X})), X)
         return gradient
 
     def _moved(
-        self, x: Var, forward: Callable[[Mapping[Var, Tensor]], dict[str, Tensor]]
+        self, x: Var, forward: Callable[[Mapping[Expr, Tensor]], dict[str, Tensor]]
     ) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
         theta, X = parametrise(x, self.torch_values[x], x in self.ranks)
         return theta, lambda t: forward({**self.torch_values, x: X(t)})
@@ -226,7 +277,12 @@ class _Instance:
         return max(*sizes, 1e-2 * self.size / max(float(self.torch_values[x].norm()), 1e-12))
 
     def _against_autograd(self, x: Var) -> float | None:
-        """The distance of the gradients in θ; None where autograd itself has no finite answer."""
+        """The distance of the gradients in θ; None where autograd itself has no answer.
+
+        It has none where it is not finite, and along a gauge, where torch ignores the cotangent.
+        """
+        if self.gauged:
+            return None
         gradients = []
         for forward in (self.generated, self.plain):
             theta, moved = self._moved(x, forward)
@@ -262,7 +318,7 @@ class _Instance:
     def _dot_product(self, x: Var, gradient: Tensor) -> float:
         dX = self._stacked(x, [random_variation(x, X, self.rng) for X in self.values[x]])
         X = self.torch_values[x]
-        _, dY = torch.func.jvp(lambda X: self.generated({**self.torch_values, x: X}), (X,), (dX,))
+        dY = torch.func.jvp(lambda X: self.generated({**self.torch_values, x: X}), (X,), (dX,))[1]
         left, right = float(self.loss(dY)), float((gradient * dX).sum())
         return abs(left - right) / self._scale(x, abs(left), abs(right))
 
