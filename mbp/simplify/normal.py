@@ -470,6 +470,11 @@ def _frechet_letter(
         p = len(directions)
         slope = sp.diff(g, scalar.X, p) / sp.factorial(p)
         return matrix_function(slope, form(A), parameters)
+    if len(directions) == 1:
+        function = products.function_of(directions[0])
+        if function is not None and function[1] is A:
+            slope = matrix_function(sp.diff(g, scalar.X), form(A), parameters)
+            return products.multiply(slope, form(directions[0]))
     if len(directions) == 1 and is_(A, "diagonal") and is_(directions[0], "diagonal"):
         slope = matrix_function(sp.diff(g, scalar.X), form(A), parameters)
         return products.multiply(slope, form(directions[0]))

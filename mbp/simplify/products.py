@@ -451,10 +451,12 @@ def _dot(pairs: tuple[tuple[Expr, Exponent], ...], n: sp.Expr, sign: int) -> For
     match joined.powers:
         case ():
             return form(build.dim_size(n))
-        case ((u, p), (v, q)) if p == 1 and q == 1:
+        case ((u, p), (v, q)) if p == 1 and q == 1 and _is_atom(u) and _is_atom(v):
             return times_number(sign, of_letter(Product(build.transpose(u), v)))
-        case ((u, p),) if p == 2:
+        case ((u, p),) if p == 2 and _is_atom(u):
             return times_number(sign, of_letter(Product(build.transpose(u), u)))
+        case ((u, p),) if p == 2:
+            return times_number(sign, multiply(transpose(form(u)), form(u)))
         case ((DiagVec(args=(A,)), p),) if p == 1 and not is_(A, "diagonal"):
             return times_number(sign, trace(form(A)))
     column = entrywise.monomial_column(joined.powers, n)

@@ -40,6 +40,7 @@ from mbp.expr.nodes import (
     Var,
     Variation,
     Vec,
+    Zeros,
 )
 from mbp.invariants.infer import is_
 from mbp.simplify import entrywise, products, rules
@@ -70,7 +71,7 @@ MOST_TERMS = 24
 # --- length ---------------------------------------------------------------------------------------
 
 _LENGTHS: dict[type[Expr], int] = {
-    Var: 1, Output: 1, Variation: 3, Kernel: 1, Number: 1, DimSize: 4, Eye: 0, Ones: 3,
+    Var: 1, Output: 1, Variation: 3, Kernel: 1, Number: 1, DimSize: 4, Eye: 0, Ones: 3, Zeros: 1,
     Transpose: 2, Scale: 3, Inverse: 5, Det: 5, LogDet: 8, Trace: 4, Inner: 5, Diag: 6,
     DiagVec: 6, Part: 5, Stack: 8, Kron: 6, KronLeft: 11, KronRight: 12, Vec: 5, Unvec: 8,
     Frechet: 6,
@@ -328,7 +329,7 @@ def _read_closed(base: Expr, word: Word) -> Expr:
     match word:
         case (Ones(), DiagVec(args=(D,))):
             return build.tr(read(D))
-        case (Transpose(args=(DiagVec(args=(A,)),)), DiagVec(args=(B,))):
+        case (Transpose(args=(DiagVec(args=(A,)),)), DiagVec(args=(B,))) if is_(A, "diagonal"):
             return build.tr(build.matmul(read_letter(A), read(B)))
     if isinstance(word[0], Ones):
         inside = word[1:-1] if isinstance(word[-1], Ones) and len(word) > 2 else word[1:]
@@ -499,6 +500,8 @@ def _with_common_entries(total: Form) -> Iterator[Expr]:
         return
     powers: dict[Expr, list[Exponent]] = {}
     for _, m in monomials:
+        if (m.left or m.right) and len(m.entries) < 2:
+            continue  # diag(u) A stays a product
         for base, p in m.entries:
             powers.setdefault(base, []).append(p)
     if not powers:
@@ -509,7 +512,7 @@ def _with_common_entries(total: Form) -> Iterator[Expr]:
         return
     inside, rest = [], []
     for key, m in monomials:
-        if base in dict(m.entries):
+        if base in dict(m.entries) and not ((m.left or m.right) and len(m.entries) < 2):
             inside.append(entrywise.divided(m, (base, p), total.rows, total.cols))
         else:
             rest.append(key)

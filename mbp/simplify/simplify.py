@@ -5,7 +5,8 @@ from __future__ import annotations
 from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.simplify import normal as _rules_of_nodes  # noqa: F401 - registers the nodes' rules
-from mbp.simplify.readable import read
+from mbp.simplify.readable import read, read_form
+from mbp.simplify.spectral import collapsed
 from mbp.simplify.words import forget_when_full, form
 
 
@@ -23,6 +24,17 @@ def readable(e: Expr) -> Expr:
 def simplify(e: Expr) -> Expr:
     """The readable form of the normal form of `e`."""
     return readable(normal(e))
+
+
+def collapse(e: Expr, in_frame: bool = False) -> Expr:
+    """The readable form of `e` with spectral factors gone wherever they make a matrix function.
+
+    U diag(g(q)) Uᵀ becomes g(A), and a sum over the paths of eigenvectors and eigenvalues the
+    divided-difference derivative of g at A. With `in_frame` such a sum stays in the frame, as one
+    kernel that is the divided difference, for programs that have the factors at hand.
+    """
+    forget_when_full()
+    return read_form(collapsed(form(e), in_frame))
 
 
 def equal(a: Expr, b: Expr) -> bool:

@@ -262,8 +262,11 @@ def flip(letter: Expr) -> tuple[int, Expr]:
         case Ones():
             return 1, build.ones(letter.cols, letter.rows)
         case Kernel():
-            sign, turned = signed_kernel(_turned_kernel(letter))
-            return sign, turned
+            turned = _turned_kernel(letter)
+            for sign in (1, -1):
+                if turned.args == letter.args and _same_kernel(turned, letter, sign):
+                    return sign, letter
+            return signed_kernel(turned)
     if letter.is_square:
         if is_(letter, "symmetric"):
             return 1, letter
@@ -291,6 +294,13 @@ def _turned_kernel(K: Kernel) -> Kernel:
     turned = build.kernel(K.entry.xreplace(swap), diagonal, tuple(operands), K.cols, K.rows)
     assert isinstance(turned, Kernel)
     return turned
+
+
+def _same_kernel(K: Kernel, L: Kernel, sign: int) -> bool:
+    entries = [(K.entry, L.entry)]
+    if K.diagonal is not None and L.diagonal is not None:
+        entries.append((K.diagonal, L.diagonal))
+    return all(a == sign * b or sp.cancel(sp.together(a - sign * b)) == 0 for a, b in entries)
 
 
 @lru_cache(maxsize=1 << 12)
