@@ -18,6 +18,7 @@ from mbp.expr.nodes import Expr, Output, Var, topological, variables
 from mbp.expr.text import text
 from mbp.plan.program import Plan, Program
 from mbp.plan.value import Value
+from mbp.present.page import Page, page
 from mbp.rulebook import RULEBOOK
 
 OPTIONS: dict[str, tuple[str, str, str]] = {
@@ -41,6 +42,8 @@ RESERVED = (
     "dtype", "layer", *OPTIONS,
 )  # fmt: skip
 """Names that an emitted module uses itself."""
+
+_LONGEST_COMMENT = 4
 
 _WORDS = {"ncuts": "NCuts"}
 
@@ -78,6 +81,7 @@ class ModuleText:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.layer = plan.derivation.definition
+        self.page = page(plan.derivation)
         self.inputs = self.layer.inputs
         self._check_names()
         self.tensors = tuple(n for n, x in self.inputs.items() if not _is_number(x))
@@ -108,7 +112,7 @@ class ModuleText:
         values = [v for program in self._programs() for v in program.values]
         if option == "on_tie":
             return any(v.op == "with_diagonal" for v in values)
-        return any(v.op == "call" and ("rtol", "rtol") in v.data[1] for v in values)  # type: ignore[operator]
+        return any(v.op == "call" and ("rtol", "rtol") in v.data[1] for v in values)
 
     def _module_names(self) -> Names:
         names = Names(hints=self.plan.hints)
@@ -163,24 +167,22 @@ class ModuleText:
         was broadcast.
         """
         body = Body(self.names.copy(), known, self.tensors[0], self._dims())
-        texts = body.print(program, wishes, keep)
+        texts = body.print(program, wishes, keep, like)
         kept = [self.names.name(v) for v in keep if v not in program.results.values()]
         returned = []
         for (result, value), printed in zip(program.results.items(), texts, strict=True):
             original = (like or {}).get(result)
-            if original is not None and value.op == "zeros":
-                printed = f"torch.zeros_like({original})"
-            elif original is not None and len(self.tensors) > 1:
+            if original is not None and value.op != "zeros" and len(self.tensors) > 1:
                 printed = f"{printed}.sum_to_size({original}.shape)"
             returned.append(printed)
         results = (*returned, *kept)
         tail = f"return {', '.join(results)}{',' if len(results) == 1 else ''}"
-        notes = [
-            f"# {line}"
-            for comment in comments
-            for line in textwrap.wrap(comment, 92, subsequent_indent="    ")
-        ]
-        lines = [*notes, *body.dim_lines(), *body.lines, tail]
+        notes = []
+        for comment in comments:
+            wrapped = textwrap.wrap(comment, 92, subsequent_indent="    ")
+            if len(wrapped) <= _LONGEST_COMMENT:  # a longer formula is in the docstring
+                notes += [f"# {line}" for line in wrapped]
+        lines = [*notes, *body.lines(tail)]
         whole = "\n".join(line for line in lines if not line.startswith("#"))
         used = set(re.findall(r"\w+", whole))
         return _Function(
@@ -197,19 +199,19 @@ class ModuleText:
         derivation = plan.derivation
         forward = self.function(
             "_forward", plan.forward, self.tensors, {name: name for name in layer.outputs},
-            keep=plan.saved, comments=_formulas(layer.outputs, ""),
+            keep=plan.saved, comments=_defining_lines(self.page),
         )  # fmt: skip
         gradients = self.function(
             "_gradients", plan.backward, (*self.tensors, *self.cotangents, *self.saved),
             {name: f"grad_{name}" for name in derivation.gradients}, known=plan.saved,
-            comments=_formulas(derivation.gradients, "∂L/∂"),
+            comments=_lines(self.page, self.page.gradients, "dL/d{}"),
             like={name: name for name in derivation.gradients},
         )  # fmt: skip
         tangents = tuple(f"d{name}" for name in self.differentiable)
         variations = self.function(
             "_variations", plan.variation, (*self.tensors, *tangents, *self.saved),
             {name: f"d{name}" for name in layer.outputs}, known=plan.saved,
-            comments=(f"d({name}) = {text(d)}" for name, d in derivation.variations.items()),
+            comments=_lines(self.page, self.page.variations, "d({})"),
         )  # fmt: skip
         outputs = tuple(layer.outputs)
         extra = tuple(s for s in self.saved if s not in outputs)
@@ -230,11 +232,12 @@ class ModuleText:
             "outputs": list(outputs),
             "cotangents": list(self.cotangents),
             "extra": list(extra),
+            "saved": list(self.saved),
             "first": forward,
             "gradients": gradients,
             "variations": variations,
-            "kept": kept,
-            "kept_forward": kept_forward,
+            "kept": list(kept),
+            "kept_forward": list(kept_forward),
             "gradient_names": [f"grad_{x}" for x in self.differentiable],
             "backward_tensors": [*primal, *self.cotangents, *self.saved],
             "backward_returned": [
@@ -278,8 +281,8 @@ class ModuleText:
             "second_variations": second_variations,
             "second_results": list(derivation.gradients),
             "second_names": [f"grad_{x}" for x in derivation.gradients],
-            "second_kept": kept,
-            "second_kept_forward": tuple(dict.fromkeys((*kept, *used))),
+            "second_kept": list(kept),
+            "second_kept_forward": list(dict.fromkeys((*kept, *used))),
             "second_tensors": list(second.tensors),
             "second_primal": list(varied),
             "second_returned": [
@@ -305,7 +308,7 @@ class ModuleText:
         shapes = [f"{name} {self._shape_doc(name)}" for name in self.tensors]
         results = [f"{name} {self._output_shape_doc(name)}" for name in outputs]
         return {
-            "docstring": docstring(self.plan),
+            "docstring": docstring(self.page),
             "summary": summary or f"The layer {self.layer.name}.",
             "signature": signature,
             "tensor_signature": [f"{name}: Tensor" for name in self.tensors],
@@ -384,40 +387,74 @@ def _is_number(x: Var) -> bool:
     return x.is_scalar and "constant" in x.properties
 
 
-def _formulas(expressions: Mapping[str, Expr], before: str) -> list[str]:
-    return [f"{before}{name} = {text(expr)}" for name, expr in expressions.items()]
-
-
-def docstring(plan: Plan) -> str:
+def docstring(shown: Page) -> str:
     """The mathematics: the layer, its variation and gradients, conditions and rules."""
-    derivation, layer = plan.derivation, plan.derivation.definition
+    layer = shown.definition
     lines = [layer.doc.strip() or f"The layer {layer.name}.", "", "The layer"]
-    lines += [f"    {line}" for line in _formulas(layer.outputs, "")]
-    lines += ["its variation"]
-    lines += [f"    d({name}) = {text(d)}" for name, d in derivation.variations.items()]
-    cotangents = ", ".join(f"{G.name} = ∂L/∂{Y}" for Y, G in derivation.cotangents.items())
-    if derivation.gradients:
-        lines += [f"and its gradient, {cotangents}"]
-        lines += [f"    {line}" for line in _formulas(derivation.gradients, "∂L/∂")]
-    if derivation.where:
-        lines += ["where"]
-        lines += [f"    {line}" for line in _formulas(derivation.where, "")]
-    projected = [
-        f"{name} ({', '.join(p for p in x.properties if p != 'constant')})"
-        for name, x in layer.inputs.items()
-        if derivation.gradients.get(name) is not derivation.functionals.get(name)
-    ]  # fmt: skip
+    lines += [f"    {line}" for line in _defining_lines(shown)]
+    lines += [
+        "its variation",
+        *(f"    {line}" for line in _lines(shown, shown.variations, "d({})")),
+    ]
+    if shown.gradients:
+        cotangents = ", ".join(f"{G.name} = dL/d{Y}" for Y, G in shown.cotangents.items())
+        lines += [f"and its gradient, with {cotangents},"]
+        lines += [f"    {line}" for line in _lines(shown, shown.gradients, "dL/d{}")]
+    where = _where(shown, "\n".join(lines))
+    if where:
+        lines += ["where", *(f"    {line}" for line in where)]
+    projected = dict.fromkeys(
+        f"{p.name} is {p.prop.replace('_', ' ')}: {p.onto}" for p in shown.projections
+    )
     if projected:
-        those = ", ".join(projected)
-        lines += ["", f"The gradient is projected onto the admissible variations of {those}."]
-    if derivation.conditions:
-        lines += ["", f"Conditions: {'; '.join(derivation.conditions)}."]
-    if derivation.gauges:
-        lines += ["", f"Gauges, on which a loss must not depend: {'; '.join(derivation.gauges)}."]
-    rules = sorted({rule for step in derivation.steps for rule in step.by})
+        lines += ["", "The gradient M is projected onto the admissible variations:"]
+        lines += [f"    {line}" for line in projected]
+    if shown.conditions:
+        lines += ["", f"Conditions: {'; '.join(shown.conditions)}."]
+    if shown.gauges:
+        lines += ["", f"Gauges, on which a loss must not depend: {'; '.join(shown.gauges)}."]
+    rules = list(dict.fromkeys(rule for step in shown.steps for rule in step.by))
     if rules:
         lines += ["", f"Rules used: {', '.join(rules)}."]
     return "\n".join(_wrapped(line) for line in lines)
+
+
+def _defining_lines(shown: Page) -> list[str]:
+    outputs = shown.definition.outputs
+    lines = [f"{name} = {shown.text(Y)}" for name, Y in shown.definitions]
+    for call in shown.calls:
+        if any(name in outputs for name in call.names):
+            lines.append(f"{', '.join(call.names)} = {shown.call_text(call)}")
+    return lines
+
+
+def _lines(shown: Page, formulas: Mapping[str, Expr], pattern: str) -> list[str]:
+    return [f"{pattern.format(name)} = {shown.text(A)}" for name, A in formulas.items()]
+
+
+def _where(shown: Page, said: str) -> list[str]:
+    """What the names that occur in `said`, or in each other, stand for."""
+    outputs = shown.definition.outputs
+    entries: list[tuple[tuple[str, ...], str]] = []
+    for letter, node in shown.letters.items():
+        entries.append(((letter,), f"{letter} = {shown.spelled(node, text)}"))
+    for call in shown.calls:
+        if not any(name in outputs for name in call.names):
+            entries.append((call.names, f"{', '.join(call.names)} = {shown.call_text(call)}"))
+    for name, _, kernel in shown.kernels:
+        off, on = kernel.text
+        tail = "" if kernel.is_uniform else f", and {on} at i = j"
+        entries.append(((name,), f"{name}[i, j] = {off}{tail}"))
+    wanted: list[str] = []
+    fresh = True
+    while fresh:
+        words = set(re.findall(r"\w+", said + " ".join(wanted)))
+        fresh = False
+        for names, line in entries:
+            if line not in wanted and words & set(names):
+                wanted.append(line)
+                fresh = True
+    return [line for _, line in entries if line in wanted]
 
 
 def _wrapped(line: str, width: int = 98) -> str:
@@ -436,6 +473,6 @@ def source_texts(derivation: Derivation) -> list[str]:
         layer.name,
         layer.doc,
         *(f"{name}: {x.rows} {x.cols} {x.properties}" for name, x in layer.inputs.items()),
-        *_formulas(layer.outputs, ""),
+        *(f"{name} = {text(Y)}" for name, Y in layer.outputs.items()),
         repr(sorted(layer.defaults.items())),
     ]

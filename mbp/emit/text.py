@@ -55,7 +55,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.globals.update(wrap=_wrap, typed=_typed, gauss=_gauss)
+    environment.globals.update(wrap=_wrap, typed=_typed, gauss=_gauss, only=_only, assign=_assign)
     return environment
 
 
@@ -84,6 +84,17 @@ def _wrap(before: str, items: list[str], after: str) -> str:
 
 def _typed(names: list[str]) -> list[str]:
     return [f"{name}: Any" for name in names]
+
+
+def _assign(indent: int, names: list[str], source: str) -> str:
+    """`names` unpacked from `source`."""
+    line = f"{' ' * indent}{', '.join(names)}{',' if len(names) == 1 else ''} = {source}"
+    return line if len(line) <= _WIDTH else _wrap(f"{' ' * indent}(", names, f") = {source}")
+
+
+def _only(names: list[str], used: list[str]) -> list[str]:
+    """`names` as targets of an assignment, an underscore for what is not used after."""
+    return [name if name in used else "_" for name in names]
 
 
 def _gauss(n: int) -> str:

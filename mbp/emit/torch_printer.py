@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import sympy as sp
 
@@ -25,7 +26,7 @@ from mbp.expr.dims import ONE, Dim
 from mbp.plan.program import Program
 from mbp.plan.value import Form, Value
 
-_WIDTH = 84
+_WIDTH = 80
 
 _PARTS = {
     "sym": "_sym({})",
@@ -47,12 +48,20 @@ _CALLS = {
     "kron": "_kron({})",
     "kron_left": "_kron_left({})",
     "kron_right": "_kron_right({})",
-    "with_diagonal": "_with_diagonal({})",
+    "with_diagonal": "_with_diagonal({}, on_tie)",
 }
 
 _COUNTS = {"eigh": 2, "lu_factor": 2}
 
 _TRANSPARENT = ("as_column", "as_diagonal")
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some lines and the names that they define."""
+
+    targets: tuple[str, ...]
+    lines: tuple[str, ...]
 
 
 class Names:
@@ -134,7 +143,7 @@ class Body:
         dims: Mapping[sp.Symbol, tuple[str, int]],
     ) -> None:
         self.names = names
-        self.lines: list[str] = []
+        self._blocks: list[_Block] = []
         self._known = set(known)
         self._reference = reference
         self._dims = dims
@@ -142,11 +151,19 @@ class Body:
         self._uses: Counter[Value] = Counter()
         self._pieces: dict[Value, Piece] = {}
         self._wishes: dict[Value, str] = {}
+        self._functions: dict[str, str] = {}
 
     def print(
-        self, program: Program, wishes: Mapping[str, str], keep: Iterable[Value] = ()
+        self,
+        program: Program,
+        wishes: Mapping[str, str],
+        keep: Iterable[Value] = (),
+        zeros_like: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """Prints the results, under the names wished, and the values to keep; returns the texts."""
+        """Prints the results, under the names wished, and the values to keep; returns the texts.
+
+        `zeros_like` names, for a result, a tensor of its shape.
+        """
         self._uses = Counter(arg for v in program.values for arg in dict.fromkeys(v.args))
         self._wishes = {value: wishes[name] for name, value in program.results.items()}
         kept = set(keep)
@@ -159,6 +176,8 @@ class Body:
                 continue
             if value.op == "item":
                 self._unpack(value.args[0], items[value.args[0]])
+            elif value.op == "zeros":
+                continue  # printed where it is returned
             elif (
                 value in self._wishes
                 or value in kept
@@ -166,16 +185,39 @@ class Body:
             ):
                 self._assign(value)
         returned: list[str] = []
-        for value in program.results.values():
+        for result, value in program.results.items():
+            if value.op == "zeros":
+                returned.append(self._zeros(value, (zeros_like or {}).get(result)))
+                continue
             text = self._piece(value)[0]
             # An output is a tensor of its own: neither an input nor another output.
             returned.append(f"{text}.clone()" if value.op == "input" or text in returned else text)
         return returned
 
-    def dim_lines(self) -> list[str]:
-        """The lines that read the dimensions which the other lines use."""
+    def _zeros(self, value: Value, like: str | None) -> str:
+        if like is not None:
+            return f"torch.zeros_like({like})"
+        if value.rows == value.cols == ONE:
+            return f"{self._reference}.new_zeros(())"
+        sizes = ", ".join(self._dim(n) for n in (value.rows, value.cols))
+        return f"{self._reference}.new_zeros((*{self._reference}.shape[:-2], {sizes}))"
+
+    def lines(self, tail: str) -> list[str]:
+        """All lines, with `tail` at the end, but for what nothing uses."""
+        used = set(re.findall(r"\w+", tail))
+        kept: list[_Block] = []
+        for block in reversed(self._blocks):
+            if used.intersection(block.targets):
+                kept.append(block)
+                used.update(re.findall(r"\w+", "\n".join(block.lines)))
+        body = [line for block in reversed(kept) for line in block.lines]
+        return [*self._dim_lines(used), *body, tail]
+
+    def _dim_lines(self, used: set[str]) -> list[str]:
         lines = []
         for n in sorted(self._used_dims, key=lambda n: str(n.name)):
+            if n.name not in used:
+                continue
             name, axis = self._dims[n]
             lines.append(f"{n.name} = {name}.shape[{axis}]")
         return lines
@@ -195,8 +237,14 @@ class Body:
     def _assign(self, value: Value) -> None:
         text = self._piece_of(value)[0]
         name = self._name(value)
-        if text != name:
-            self.lines.append(f"{name} = {text}")
+        if value.op == "add" and len(name) + len(text) > _WIDTH + 4:
+            signed = self._in_order(value.args)
+            terms = [f"{'-' if minus else '+'} {within(piece, TERM)}" for minus, piece in signed]
+            terms[0] = terms[0].removeprefix("+ ")
+            lines = (f"{name} = (", *(f"    {term}" for term in terms), ")")
+            self._blocks.append(_Block((name,), lines))
+        elif text != name:
+            self._blocks.append(_Block((name,), (f"{name} = {text}",)))
         self._known.add(value)
         self._pieces.clear()
 
@@ -209,7 +257,7 @@ class Body:
         count = _COUNTS.get(call.op) or call.data[2]
         text = self._piece_of(call)[0]
         targets = [self._name(items[k]) if k in items else "_" for k in range(count)]
-        self.lines.append(f"{', '.join(targets)} = {text}")
+        self._blocks.append(_Block(tuple(targets), (f"{', '.join(targets)} = {text}",)))
         self._known.update(items.values())
         self._pieces.clear()
 
@@ -360,7 +408,7 @@ class Body:
                 tail = ", adjoint=True" if data[0] else ""
                 return f"torch.linalg.lu_solve({inside}{tail})", ATOM
             case "triangular_solve":
-                return self._triangular_solve(*args, *data), ATOM
+                return self._triangular_solve(args[0], args[1], *data), ATOM
             case "entrywise":
                 return self._entrywise(value)
             case "paths":
@@ -380,15 +428,14 @@ class Body:
     def _scale(self, c: Value, X: Value) -> Piece:
         X_piece = self._piece(X)
         if c.op == "number":
-            number = sp.sympify(c.data[0])
+            number = c.data[0]
             if number == -1:
                 return f"-{within(X_piece, POWER)}", UNARY
+            if number < 0 and number.is_Rational and number.p == -1:
+                return f"-{within(X_piece, POWER)} / {number.q}", TERM
             if number < 0:
-                text, _ = self._scale_by(number_piece(-number), X_piece)
-                return f"-{text}", TERM
-            if number.is_Rational and number.p == 1 and number.q != 1:
-                return f"{within(X_piece, TERM)} / {number.q}", TERM
-            return self._scale_by(number_piece(number), X_piece)
+                return f"-{self._scaled(-number, X_piece)[0]}", TERM
+            return self._scaled(number, X_piece)
         if c.op == "power" and c.args[1].op == "number" and c.args[1].data[0] == -1:
             return f"{within(X_piece, TERM)} / {within(self._piece(c.args[0]), UNARY)}", TERM
         if c.op == "scale" and c.args[0].op == "number" and c.args[0].data[0] == -1:
@@ -396,20 +443,41 @@ class Body:
             return f"-{text}", TERM
         return self._scale_by(self._piece(c), X_piece)
 
+    def _scaled(self, number: sp.Expr, X: Piece) -> Piece:
+        """A positive number times X."""
+        if number == 1:
+            return X
+        if number.is_Rational and number.p == 1:
+            return f"{within(X, TERM)} / {number.q}", TERM
+        return self._scale_by(number_piece(number), X)
+
     def _scale_by(self, c: Piece, X: Piece) -> Piece:
         return f"{within(c, TERM)} * {within(X, UNARY)}", TERM
 
     def _add(self, terms: tuple[Value, ...]) -> Piece:
-        text = ""
-        for term in terms:
-            printed = within(self._piece(term), TERM)
-            if not text:
-                text = printed
-            elif printed.startswith("-"):
-                text += f" - {printed[1:]}"
-            else:
-                text += f" + {printed}"
+        signed = self._in_order(terms)
+        text = f"-{within(signed[0][1], POWER)}" if signed[0][0] else within(signed[0][1], TERM)
+        for negative, piece in signed[1:]:
+            text += f" {'-' if negative else '+'} {within(piece, TERM)}"
         return text, SUM
+
+    def _in_order(self, terms: tuple[Value, ...]) -> list[tuple[bool, Piece]]:
+        # A positive term comes first, the others as they are.
+        signed = [self._signed(term) for term in terms]
+        first = next((k for k, (negative, _) in enumerate(signed) if not negative), 0)
+        return [signed[first], *signed[:first], *signed[first + 1 :]]
+
+    def _signed(self, term: Value) -> tuple[bool, Piece]:
+        """Whether the term is subtracted, and what is."""
+        if term.op == "scale" and not self._is_line(term):
+            c, X = term.args
+            if c.op == "number" and c.data[0] < 0:
+                return True, self._scaled(-c.data[0], self._piece(X))
+            inner = c.op == "scale" and not self._is_line(c) and c.args[0].op == "number"
+            if inner and c.args[0].data[0] < 0:
+                front = self._scaled(-c.args[0].data[0], self._piece(c.args[1]))
+                return True, self._scale_by(front, self._piece(X))
+        return False, self._piece(term)
 
     def _multiply(self, factors: tuple[Value, ...]) -> Piece:
         above, below = [], []
@@ -470,4 +538,26 @@ class Body:
         names = {s: self._named(arg) for s, arg in zip(parameters, value.args[3:], strict=True)}
         body = scalar_piece(kernel, names)[0]
         lam, A, B = (self._named(arg) for arg in value.args[:3])
-        return f"_paths(lambda x1, x2, x3: {body}, {lam}, {A}, {B})", ATOM
+        if body not in self._functions:
+            name = f"divided{len(self._functions) + 1 if self._functions else ''}"
+            self._functions[body] = name
+            head = f"def {name}(x1: Tensor, x2: Tensor, x3: Tensor) -> Tensor:"
+            inside = (f"    {line}" for line in _broken(f"return {body}"))
+            self._blocks.append(_Block((name,), ("", head, *inside, "")))
+        return f"_paths({self._functions[body]}, {lam}, {A}, {B})", ATOM
+
+
+def _broken(line: str) -> list[str]:
+    """`line`, its outermost call's arguments on lines of their own where it is too long."""
+    if len(line) <= _WIDTH or not line.endswith(")"):
+        return [line]
+    depth, start, pieces = 0, line.index("(") + 1, []
+    for k, letter in enumerate(line):
+        depth += (letter == "(") - (letter == ")")
+        in_lambda = line[start:k].lstrip().startswith("lambda") and ":" not in line[start:k]
+        if (letter == "," and depth == 1 and not in_lambda) or (k == len(line) - 1 and depth == 0):
+            pieces.append(line[start:k].strip())
+            start = k + 1
+    if start <= len(line) - 1:
+        return [line]  # the outermost parentheses are not the whole
+    return [line[: line.index("(") + 1], *(f"    {piece}," for piece in pieces), ")"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import sympy as sp
 
 from mbp.errors import MbpError
+from mbp.plan.divided import Quotient
 
 SUM, TERM, UNARY, POWER, ATOM = range(5)
 """Binding strengths of Python's operators, weakest first."""
@@ -89,6 +90,8 @@ def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str]) -> Piece:
         if g.is_number and not g.has(sp.Function):
             return number_piece(g)
         if isinstance(g, sp.Lambda):
+            if isinstance(g.expr, Quotient) and g.expr.args == g.variables:
+                return _SYMPY[type(g.expr).__name__].removesuffix("({})"), ATOM
             variables = ", ".join(v.name for v in g.variables)
             return f"lambda {variables}: {piece(g.expr)[0]}", SUM
         if g.is_Add:

@@ -20,6 +20,9 @@ class Graph:
         self._sizes = dict(sizes)
         self._interned: dict[tuple[Hashable, ...], Value] = {}
         self._words: dict[Word, Value] = {}
+        self._orders: dict[Word, _Order] = {}
+        self._transposed: dict[Value, Value] = {}
+        self._known_sizes: dict[Dim, int] = {}
 
     def make(
         self,
@@ -32,12 +35,16 @@ class Graph:
         """The one value of this description."""
         key = (op, args, data, shape, form)
         if key not in self._interned:
-            self._interned[key] = Value(op, args, data, shape[0], shape[1], form)
+            serial = len(self._interned)
+            self._interned[key] = Value(op, args, data, shape[0], shape[1], form, serial)
         return self._interned[key]
 
     def size(self, n: Dim) -> int:
         """The representative size of a dimension."""
-        return max(1, int(n.xreplace({s: sp.Integer(k) for s, k in self._sizes.items()})))
+        if n not in self._known_sizes:
+            value = n.xreplace({s: sp.Integer(k) for s, k in self._sizes.items()})
+            self._known_sizes[n] = max(1, int(value))
+        return self._known_sizes[n]
 
     # --- numbers and forms ----------------------------------------------------------------
 
@@ -96,6 +103,11 @@ class Graph:
 
     def transpose(self, v: Value) -> Value:
         """Aᵀ."""
+        if v not in self._transposed:
+            self._transposed[v] = self._transpose(v)
+        return self._transposed[v]
+
+    def _transpose(self, v: Value) -> Value:
         if v.form in (Form.DIAGONAL, Form.NUMBER) or v.is_scalar:
             return v
         if v.op == "transpose":
@@ -144,19 +156,31 @@ class Graph:
             form = Form.NUMBER if numeric else Form.MATRIX
             return self.make("add", *terms, shape=shape, form=form)
         if all(term.form is Form.DIAGONAL for term in terms):
+            shifts = [self._repeated(term) for term in terms]
+            if all(shift is not None for shift in shifts):
+                shifts[0] = None
+            terms = tuple(shift or term for shift, term in zip(shifts, terms, strict=True))
             return self.make("add", *terms, shape=shape, form=Form.DIAGONAL)
         full = [self.dense(term) for term in terms]
-        if not all(self._is_multiple_of_ones(term) for term in full):
-            full = [self._broadcast_ones(term) for term in full]
-        return self.make("add", *full, shape=shape)
+        repeated = [self._repeated(term) for term in full]
+        if all(short is not None for short in repeated):
+            repeated[0] = None
+        broadcast = [short or term for short, term in zip(repeated, full, strict=True)]
+        return self.make("add", *broadcast, shape=shape)
 
-    def _is_multiple_of_ones(self, v: Value) -> bool:
-        return v.op == "ones" or (v.op == "scale" and v.args[1].op == "ones")
-
-    def _broadcast_ones(self, v: Value) -> Value:
-        if not self._is_multiple_of_ones(v):
-            return v
-        return self.number(sp.Integer(1)) if v.op == "ones" else v.args[0]
+    def _repeated(self, v: Value) -> Value | None:
+        """What repeats along the rows or columns of v, which a sum broadcasts by itself."""
+        if v.op == "scale":
+            inner = self._repeated(v.args[1])
+            return None if inner is None else self.scale(v.args[0], inner)
+        if v.op == "ones":
+            return self.number(sp.Integer(1))
+        if v.op == "outer":
+            if v.args[0].op == "ones":
+                return v.args[1]
+            if v.args[1].op == "ones":
+                return v.args[0]
+        return None
 
     def hadamard(self, *factors: Value) -> Value:
         """A₁ ∘ … ∘ Aₙ of equal shapes; diagonal as soon as one of them is."""
@@ -176,6 +200,14 @@ class Graph:
             bare.append(A)
         return self.scale(c, self.make("multiply", *bare, shape=v_shape(kept[0])))
 
+    def symmetric_part(self, v: Value) -> Value:
+        """½(A + Aᵀ)."""
+        if v.form is Form.DIAGONAL or v.is_scalar:
+            return v
+        if v.op == "scale":
+            return self.scale(v.args[0], self.symmetric_part(v.args[1]))
+        return self.make("part", self.dense(v), data=("sym",), shape=v_shape(v))
+
     def row_sum(self, v: Value) -> Value:
         """A1, the sums of the rows as a column."""
         if v.op == "scale":
@@ -190,6 +222,8 @@ class Graph:
             return v
         if v.op == "scale":
             return self.scale(v.args[0], self.sum(v.args[1]))
+        if v.op == "row_sum":
+            return self.sum(v.args[0])
         if v.form is Form.DIAGONAL:
             v = self.column(v)
         if v.op == "ones":
@@ -257,24 +291,51 @@ class Graph:
     def trace_of_product(self, word: Word) -> Value:
         """Tr(A₁ ⋯ Aₙ) as the inner product of the two halves that are cheapest to form."""
         if len(word) == 1:
-            return self.trace(word[0])
-        best: tuple[float, int, int] | None = None
-        n = len(word)
-        for turn in range(n):
-            turned = word[turn:] + word[:turn]
-            for cut in range(1, n):
-                cost = self.cost(turned[:cut]) + self.cost(turned[cut:])
-                cost += self.size(turned[0].rows) * self.size(turned[cut].rows)
-                if best is None or cost < best[0]:
-                    best = (cost, turn, cut)
-        assert best is not None
-        turned = word[best[1] :] + word[: best[1]]
-        left, right = self.product(turned[: best[2]]), self.product(turned[best[2] :])
+            return self.trace(self.dense(word[0]) if word[0].form is Form.INVERSE else word[0])
+        _, turn, cut = self._halves(word)
+        turned = word[turn:] + word[:turn]
+        left, right = self.product(turned[:cut]), self.product(turned[cut:])
         return self.inner(self.transpose(self.dense(left)), self.dense(right))
+
+    def trace_cost(self, word: Word) -> float:
+        """The flops of `trace_of_product`."""
+        return self._halves(word)[0] if len(word) > 1 else float(self.size(word[0].rows))
+
+    def _halves(self, word: Word) -> tuple[float, int, int]:
+        """The cost, the turn and the cut of the cheapest way to take the trace of a product."""
+        options = []
+        for turn in range(len(word)):
+            turned = word[turn:] + word[:turn]
+            for cut in range(1, len(word)):
+                entries = self.size(turned[0].rows) * self.size(turned[cut].rows)
+                cost = self.cost(turned[:cut]) + self.cost(turned[cut:]) + entries
+                options.append((cost, turn, cut))
+        return min(options)
+
+    def diagonal_of_product(self, word: Word) -> Value:
+        """The diagonal of A₁ ⋯ Aₙ as a column, from the two halves that are cheapest to form."""
+        if len(word) == 1:
+            return self.diagonal_of(word[0])
+        cut = min(range(1, len(word)), key=lambda k: self.cost(word[:k]) + self.cost(word[k:]))
+        left, right = self.product(word[:cut]), self.product(word[cut:])
+        if Form.DIAGONAL in (left.form, right.form):
+            return self.hadamard(self.diagonal_of(left), self.diagonal_of(right))
+        return self.row_sum(self.hadamard(self.dense(left), self.transpose(self.dense(right))))
 
     def cost(self, word: Word) -> float:
         """The flops of a product in its cheapest order, at the representative sizes."""
         return self._order(word).cost
+
+    def contracted(self, word: Word) -> Word:
+        """`word` with products that exist already as letters, where that is no dearer."""
+        for length in range(len(word), 1, -1):
+            for i in range(len(word) - length + 1):
+                known = self._known(word[i : i + length])
+                if known is not None:
+                    shorter = (*word[:i], known, *word[i + length :])
+                    if self.cost(shorter) <= self.cost(word):
+                        return self.contracted(shorter)
+        return word
 
     def _associated(self, word: Word) -> Value:
         if len(word) == 1:
@@ -285,6 +346,7 @@ class Graph:
         cut = self._order(word).cut
         value = self._multiply(self._associated(word[:cut]), self._associated(word[cut:]))
         self._words[word] = value
+        self._orders.clear()  # what exists already is free from now on
         return value
 
     def _known(self, word: Word) -> Value | None:
@@ -296,40 +358,33 @@ class Graph:
 
     def _order(self, word: Word) -> _Order:
         """The cheapest association of `word`, by dynamic programming over its intervals."""
-        n = len(word)
-        best: dict[tuple[int, int], _Order] = {
-            (i, i + 1): _Order(0.0, i + 1, factor.form) for i, factor in enumerate(word)
-        }
-        for length in range(2, n + 1):
-            for i in range(n - length + 1):
-                j = i + length
-                known = self._known(word[i:j])
-                if known is not None:
-                    best[i, j] = _Order(0.0, i + 1, known.form)
-                    continue
-                best[i, j] = min(
-                    (self._joined(word, best, i, cut, j) for cut in range(i + 1, j)),
-                    key=lambda order: order.cost,
-                )
-        return best[0, n]
+        if word not in self._orders:
+            self._orders[word] = self._new_order(word)
+        return self._orders[word]
 
-    def _joined(
-        self, word: Word, best: Mapping[tuple[int, int], _Order], i: int, cut: int, j: int
-    ) -> _Order:
-        left, right = best[i, cut], best[cut, j]
-        rows, inner, cols = word[i].rows, word[cut].rows, word[j - 1].cols
-        r, k, c = self.size(rows), self.size(inner), self.size(cols)
-        diagonals = (left.form is Form.DIAGONAL) + (right.form is Form.DIAGONAL)
-        if diagonals == 2:
+    def _new_order(self, word: Word) -> _Order:
+        if len(word) == 1:
+            return _Order(0.0, 1, word[0].form)
+        known = self._known(word)
+        if known is not None:
+            return _Order(0.0, 1, known.form)
+        options = [self._joined(word, cut) for cut in range(1, len(word))]
+        return min(options, key=lambda order: order.cost)
+
+    def _joined(self, word: Word, cut: int) -> _Order:
+        left, right = self._order(word[:cut]), self._order(word[cut:])
+        r, k, c = (self.size(n) for n in (word[0].rows, word[cut].rows, word[-1].cols))
+        forms = (left.form, right.form)
+        form = Form.MATRIX
+        if forms == (Form.DIAGONAL, Form.DIAGONAL):
             cost, form = float(k), Form.DIAGONAL
-        elif diagonals == 1 and Form.INVERSE not in (left.form, right.form):
-            cost, form = float(r * c), Form.MATRIX
-        elif Form.INVERSE in (left.form, right.form):
-            other = c if left.form is Form.INVERSE else r
-            cost, form = 2.0 * k * k * other, Form.MATRIX
+        elif Form.INVERSE in forms:
+            cost = 2.0 * k * k * (c if left.form is Form.INVERSE else r)
+        elif Form.DIAGONAL in forms:
+            cost = float(r * c)
         else:
-            cost, form = 2.0 * r * k * c, Form.MATRIX
-        return _Order(left.cost + right.cost + cost, cut - i, form)
+            cost = 2.0 * r * k * c
+        return _Order(left.cost + right.cost + cost, cut, form)
 
     def _multiply(self, left: Value, right: Value) -> Value:
         shape = (left.rows, right.cols)
@@ -398,7 +453,8 @@ def _without_neighbours(graph: Graph, word: list[Value]) -> list[Value]:
     """`word` with ones(r, c) split into a column and a row, so that it is never formed."""
     split: list[Value] = []
     for factor in word:
-        if factor.op == "ones" and ONE not in (factor.rows, factor.cols):
+        full = factor.op == "ones" and factor.form is Form.MATRIX
+        if full and ONE not in (factor.rows, factor.cols):
             split.append(graph.make("ones", shape=(factor.rows, ONE)))
             split.append(graph.make("ones", shape=(ONE, factor.cols)))
         else:

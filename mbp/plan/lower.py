@@ -51,6 +51,7 @@ from mbp.expr.nodes import (
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
 from mbp.plan.graph import Graph, v_shape
+from mbp.plan.sums import Term, assembled
 from mbp.plan.value import Form, Value
 from mbp.rulebook import RULEBOOK, Forward
 
@@ -69,6 +70,7 @@ class Lowering:
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
         self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
+        self._words: dict[Expr, list[Term]] = {}
         self.hints: dict[Value, str] = {}
 
     def value(self, node: Expr) -> Value:
@@ -94,12 +96,8 @@ class Lowering:
                 return graph.eye(n)
             case Ones() | Zeros():
                 return graph.make("ones" if isinstance(node, Ones) else "zeros", shape=node.shape)
-            case Sum():
-                return graph.add(*(graph_term(graph, self.value(term)) for term in node.args))
-            case Product() | Frechet():
-                return graph.product(self._word(node))
-            case Scale(args=(c, X)):
-                return graph.scale(self.value(c), self.value(X))
+            case Sum() | Product() | Frechet() | Scale():
+                return assembled(graph, self._terms(node), node.shape)
             case Transpose(args=(X,)):
                 return self.value(X) if is_(X, "symmetric") else graph.transpose(self.value(X))
             case Hadamard():
@@ -111,7 +109,8 @@ class Lowering:
             case Det() | LogDet():
                 return self._determinant(node)
             case Trace(args=(X,)):
-                return graph.trace_of_product(self._word(X))
+                traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
+                return graph.add(*traces) if traces else graph.number(sp.Integer(0))
             case Inner():
                 return self._inner(node)
             case Diag(args=(v,)):
@@ -173,25 +172,63 @@ class Lowering:
 
     # --- products and inverses --------------------------------------------------------------
 
-    def _word(self, node: Expr) -> tuple[Value, ...]:
-        """The factors of a product, matrix functions taken apart into their eigenframe."""
+    def _terms(self, node: Expr) -> list[Term]:
+        """`node` as a sum of words; a product is distributed over a sum where that is cheaper."""
+        if node not in self._words:
+            self._words[node] = self._new_terms(node)
+        return self._words[node]
+
+    def _new_terms(self, node: Expr) -> list[Term]:
         graph = self.graph
         match node:
-            case Product():
-                return tuple(factor for arg in node.args for factor in self._word(arg))
+            case Sum():
+                return [term for arg in node.args for term in self._terms(arg)]
             case Scale(args=(c, X)):
-                return (self.value(c), *self._word(X))
+                number, factors = build.scalar_factors(c)
+                if X.is_scalar:
+                    factors, X = [*factors, X], build.number(1)
+                scalars = tuple(self.value(factor) for factor in factors)
+                inner = self._terms(X) if X.args else [Term((self.value(X),))]
+                return [term.scaled(number, scalars) for term in inner]
             case Transpose(args=(X,)) if is_(X, "symmetric"):
-                return self._word(X)
-            case Transpose(args=(Product() | Frechet() as X,)):
-                return tuple(graph.transpose(factor) for factor in reversed(self._word(X)))
+                return self._terms(X)
+            case Transpose(args=(Sum() | Product() | Frechet() | Output() as X,)):
+                return [term.mirrored(graph) for term in self._terms(X)]
             case Transpose(args=(Inverse() as X,)) if X not in self._formed:
-                return (graph.transpose(self._inverse(X.args[0])),)
+                return [Term((graph.transpose(self._inverse(X.args[0])),))]
             case Inverse(args=(A,)) if node not in self._formed:
-                return (self._inverse(A),)
+                return [Term((self._inverse(A),))]
             case Frechet():
-                return self._matrix_function(node)
-        return (self.value(node),)
+                return [Term(self._matrix_function(node))]
+            case Output() if (expression := self._expression(node)) is not None:
+                return self._terms(expression)
+            case Product():
+                return self._product_terms(node)
+        value = self.value(node)
+        return [] if value.op == "zeros" else [Term((value,))]
+
+    def _product_terms(self, node: Product) -> list[Term]:
+        terms = [Term(())]
+        for position, factor in enumerate(node.args):
+            options = self._terms(factor)
+            if len(options) > 1 and not self._pays_to_distribute(node, position, options):
+                options = [Term((self.value(factor),))]
+            terms = [left.times(right) for left in terms for right in options]
+        return terms
+
+    def _pays_to_distribute(self, node: Product, position: int, options: list[Term]) -> bool:
+        """Whether the words through one factor's terms cost less than forming that factor."""
+        graph = self.graph
+        before, after = (
+            tuple(
+                graph.make("stand_in", data=(k,), shape=arg.shape)
+                for k, arg in enumerate(args, start=start)
+            )
+            for args, start in ((node.args[:position], 0), (node.args[position + 1 :], position))
+        )
+        whole = graph.make("stand_in", data=(-1,), shape=node.args[position].shape)
+        formed = sum(graph.cost(t.word) for t in options) + graph.cost((*before, whole, *after))
+        return sum(graph.cost((*before, *t.word, *after)) for t in options) < formed
 
     def _inverse(self, A: Expr) -> Value:
         if is_(A, "orthogonal"):
@@ -201,28 +238,21 @@ class Lowering:
 
     def _inner(self, node: Inner) -> Value:
         A, B = node.args
-        if A is B or isinstance(A, Ones) or not (_is_word(A) or _is_word(B)):
-            return self.graph.inner(self.value(A), self.value(B))
-        mirrored = tuple(self.graph.transpose(factor) for factor in reversed(self._word(A)))
-        return self.graph.trace_of_product(mirrored + self._word(B))
+        graph = self.graph
+        if A is not B and not isinstance(A, Ones):
+            left = [term.mirrored(graph) for term in self._terms(A)]
+            right = self._terms(B)
+            formed = sum(graph.cost(t.word) for t in (*left, *right))
+            pairs = [a.times(b) for a in left for b in right]
+            if len(pairs) == 1 or sum(graph.trace_cost(t.word) for t in pairs) < formed:
+                return graph.add(*(t.of(graph, graph.trace_of_product(t.word)) for t in pairs))
+        return graph.inner(self.value(A), self.value(B))
 
     def _diagonal_of(self, A: Expr) -> Value:
         """The diagonal of A as a column; of a product without forming the product."""
         graph = self.graph
-        if not _is_word(A):
-            return graph.diagonal_of(self.value(A))
-        word = self._word(A)
-        best = min(
-            range(1, len(word)),
-            key=lambda cut: graph.cost(word[:cut]) + graph.cost(word[cut:]),
-            default=0,
-        )
-        if best == 0:
-            return graph.diagonal_of(graph.product(word))
-        left, right = graph.product(word[:best]), graph.product(word[best:])
-        if Form.DIAGONAL in (left.form, right.form):
-            return graph.hadamard(graph.diagonal_of(left), graph.diagonal_of(right))
-        return graph.row_sum(graph.hadamard(graph.dense(left), graph.transpose(graph.dense(right))))
+        columns = [t.of(graph, graph.diagonal_of_product(t.word)) for t in self._terms(A)]
+        return graph.add(*columns) if columns else graph.make("zeros", shape=(A.rows, ONE))
 
     def _part(self, kind: str, A: Expr) -> Value:
         if kind == "diag" and A.is_square:
@@ -301,10 +331,13 @@ class Lowering:
         return (core,) if U is None else (U, core, self.graph.transpose(U))
 
     def _in_frame(self, X: Expr, U: Value | None) -> Value:
-        word = self._word(X)
         if U is None:
-            return self.graph.product(word)
-        return self.graph.product((self.graph.transpose(U), *word, U))
+            return self.value(X)
+        terms = self._terms(X)
+        if len(terms) > 1:
+            terms = [Term((self.value(X),))]
+        turned = [Term((self.graph.transpose(U), *t.word, U), t.number, t.scalars) for t in terms]
+        return assembled(self.graph, turned, X.shape)
 
     def _spectrum(self, A: Expr) -> tuple[Value, Value | None]:
         """The eigenvalues of a symmetric A, as a diagonal, and its eigenframe (None: I)."""
@@ -343,25 +376,37 @@ class Lowering:
 
     # --- decompositions and kernels -----------------------------------------------------------
 
-    def _output(self, node: Output) -> Value:
-        graph = self.graph
+    def _forward(self, node: Output) -> Forward:
         forward = RULEBOOK.forward(node.rule)
         if forward is None:
             raise MbpError(f"the rule {node.rule} has no `forward`, so no code can be emitted")
-        if forward.function is None:
-            rule = RULEBOOK.decompositions[node.rule]
-            return self.value(instantiated(forward.expressions[node.index], rule.inputs, node.args))
+        return forward
+
+    def _expression(self, node: Output) -> Expr | None:
+        """The expression that computes the output, if its rule gives one."""
+        forward = self._forward(node)
+        if forward.function is not None:
+            return None
+        rule = RULEBOOK.decompositions[node.rule]
+        return instantiated(forward.expressions[node.index], rule.inputs, node.args)
+
+    def _output(self, node: Output) -> Value:
+        graph = self.graph
+        expression = self._expression(node)
+        if expression is not None:
+            return self.value(expression)
+        forward = self._forward(node)
         call = graph.make(
             "call", *(graph.dense(self.value(arg)) for arg in node.args),
             data=(forward.function, _options(forward, node), len(forward.returns)),
-            shape=node.shape, form=Form.CALL,
+            shape=(ONE, ONE), form=Form.CALL,
         )  # fmt: skip
         names = [name.removesuffix(".T") for name in forward.returns]
         if node.name not in names:
             raise MbpError(f"the rule {node.rule}: `returns` does not give {node.name}")
         position = names.index(node.name)
         turned = forward.returns[position].endswith(".T")
-        data = (position, node.name)
+        data = (position, f"{node.name}t" if turned else node.name)
         if "diagonal" in node.properties:
             item = graph.make("item", call, data=data, shape=node.shape, form=Form.RAW)
             return graph.make("column", item, shape=node.shape, form=Form.DIAGONAL)
@@ -390,6 +435,9 @@ class Lowering:
             if both(k) in symbols:
                 symbols[both(k)] = graph.diagonal_of(symbols[both(k)])
         symbols[J] = symbols[I]
+        if node.diagonal.is_number:
+            on_diagonal = graph.number(node.diagonal)
+            return graph.make("with_diagonal", full, on_diagonal, shape=node.shape)
         on_diagonal = self._entrywise(node.diagonal, symbols, (node.rows, ONE))
         return graph.make("with_diagonal", full, on_diagonal, shape=node.shape)
 
@@ -413,11 +461,6 @@ def _options(forward: Forward, node: Output) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(options.items()))
 
 
-def graph_term(graph: Graph, v: Value) -> Value:
-    """v as a term of a sum, where an inverse must be formed."""
-    return graph.dense(v) if v.form is Form.INVERSE else v
-
-
 def instantiated(expr: Expr, inputs: Iterable[Expr], args: tuple[Expr, ...]) -> Expr:
     """`expr` in a rule's variables at the given arguments, its dimensions with them."""
     dims: dict[sp.Symbol, Dim] = {}
@@ -436,12 +479,6 @@ def _resolved(entry: sp.Expr) -> sp.Expr:
         return entry
     numerator, denominator = sp.fraction(sp.together(entry))
     return sp.factor(numerator) / sp.factor(denominator)
-
-
-def _is_word(A: Expr) -> bool:
-    if isinstance(A, Transpose | Scale):
-        A = A.args[-1]
-    return isinstance(A, Product | Frechet)
 
 
 def _is_multiple_of_eye(A: Expr) -> bool:

@@ -164,7 +164,7 @@ def _program(results: Mapping[str, Value], known: frozenset[Value] = frozenset()
     used = {arg for v in values for arg in v.args} | set(results.values())
     given = [v for v in known if v in used]
     return Program(
-        tuple(inputs + sorted(given, key=repr)),
+        tuple(inputs + sorted(given, key=lambda v: v.serial)),
         tuple(v for v in values if v.op != "input"),
         dict(results),
     )

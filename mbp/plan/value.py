@@ -29,7 +29,10 @@ class Form(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """`op` applied to `args` with static `data`; rows×cols is the matrix that it stands for."""
+    """`op` applied to `args` with static `data`; rows×cols is the matrix that it stands for.
+
+    `serial` counts the values of a graph in the order of their making.
+    """
 
     op: str
     args: tuple[Value, ...]
@@ -37,6 +40,7 @@ class Value:
     rows: Dim
     cols: Dim
     form: Form
+    serial: int
 
     @property
     def is_scalar(self) -> bool:

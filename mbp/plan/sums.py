@@ -1,0 +1,150 @@
+"""Sums of words: what they have in common is taken out before anything is multiplied."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import sympy as sp
+
+from mbp.expr.dims import Dim
+from mbp.plan.graph import Graph, Word
+from mbp.plan.value import Form, Value
+
+
+@dataclass(frozen=True)
+class Term:
+    """number · scalars · A₁ ⋯ Aₙ for the word A₁ ⋯ Aₙ."""
+
+    word: Word
+    number: sp.Expr = sp.S.One
+    scalars: Word = ()
+
+    def times(self, other: Term) -> Term:
+        """The product of two terms."""
+        return Term(
+            self.word + other.word, self.number * other.number, self.scalars + other.scalars
+        )
+
+    def scaled(self, number: sp.Expr, scalars: Word) -> Term:
+        """The term times numbers and scalars."""
+        return Term(self.word, self.number * number, scalars + self.scalars)
+
+    def mirrored(self, graph: Graph) -> Term:
+        """The transpose."""
+        return Term(mirrored(graph, self.word), self.number, self.scalars)
+
+    def of(self, graph: Graph, v: Value) -> Value:
+        """v with the coefficient in front."""
+        for scalar in reversed(self.scalars):
+            v = graph.scale(scalar, v)
+        return graph.scale(graph.number(self.number), v)
+
+
+def mirrored(graph: Graph, word: Word) -> Word:
+    """The word of the transposed product."""
+    return tuple(graph.transpose(factor) for factor in reversed(word))
+
+
+def assembled(graph: Graph, terms: list[Term], shape: tuple[Dim, Dim]) -> Value:
+    """The sum of `terms`: equal words merged, pairs made symmetric, common factors taken out."""
+    by_scalars: dict[Word, dict[Word, sp.Expr]] = {}
+    for term in terms:
+        words = by_scalars.setdefault(tuple(sorted(term.scalars, key=lambda v: v.serial)), {})
+        word = _normal(graph, term.word)
+        words[word] = words.get(word, sp.Integer(0)) + term.number
+    sums: list[Value] = []
+    for scalars, words in by_scalars.items():
+        kept = {word: number for word, number in words.items() if number != 0}
+        for value in _group(graph, kept):
+            sums.append(Term((), sp.Integer(1), scalars).of(graph, value))
+    if not sums:
+        return graph.make("zeros", shape=shape)
+    return graph.add(*(graph.dense(v) if v.form is Form.INVERSE else v for v in sums))
+
+
+def _normal(graph: Graph, word: Word) -> Word:
+    """`word` without identities, with a product in it that exists already as one letter."""
+    kept = tuple(v for v in word if not (v.op == "ones" and v.form is Form.DIAGONAL))
+    return graph.contracted(kept) if kept else word[:1]
+
+
+def _group(graph: Graph, words: dict[Word, sp.Expr]) -> list[Value]:
+    """The values whose sum is Σ number · word."""
+    if not words:
+        return []
+    pairs, rest = _pairs(graph, words)
+    values = _factored(graph, rest)
+    if pairs:
+        half = graph.add(*_factored(graph, pairs))
+        values.append(graph.symmetric_part(half))
+    return values
+
+
+def _pairs(
+    graph: Graph, words: dict[Word, sp.Expr]
+) -> tuple[dict[Word, sp.Expr], dict[Word, sp.Expr]]:
+    """Words that occur with their transposes, one of each pair with twice its number; the rest.
+
+    c w + c wᵀ = (2c w)_sym: half of the products are enough.
+    """
+    starts = Counter(word[0] for word in words)
+    pairs: dict[Word, sp.Expr] = {}
+    rest = dict(words)
+    for word, number in words.items():
+        other = mirrored(graph, word)
+        if word not in rest or other == word or rest.get(other) != number:
+            continue
+        del rest[word], rest[other]
+        first = max((word, other), key=lambda w: (starts[w[0]], w == word))
+        pairs[first] = 2 * number
+    return pairs, rest
+
+
+def _factored(graph: Graph, words: dict[Word, sp.Expr]) -> list[Value]:
+    """The values whose sum is Σ number · word, first or last letters taken out where that pays."""
+    values: list[Value] = []
+    costs: dict[Word, float] = {}
+
+    def cost(word: Word) -> float:
+        if word not in costs:
+            costs[word] = graph.cost(word) if word else 0.0
+        return costs[word]
+
+    while True:
+        best = _best_letter(graph, words, cost)
+        if best is None:
+            break
+        letter, first, members = best
+        inner = {(w[1:] if first else w[:-1]): words[w] for w in members}
+        words = {w: number for w, number in words.items() if w not in members}
+        numbers = {abs(number) for number in inner.values()}
+        common = numbers.pop() if len(numbers) == 1 else sp.Integer(1)
+        inside = graph.add(*_factored(graph, {w: c / common for w, c in inner.items()}))
+        product = graph.product((letter, inside) if first else (inside, letter))
+        values.append(graph.scale(graph.number(common), product))
+    values += [graph.scale(graph.number(number), graph.product(w)) for w, number in words.items()]
+    return values
+
+
+def _best_letter(
+    graph: Graph, words: Iterable[Word], cost: Callable[[Word], float]
+) -> tuple[Value, bool, list[Word]] | None:
+    """The first (or last) letter whose taking out saves most, with the words that have it."""
+    best: tuple[float, Value, bool, list[Word]] | None = None
+    for first in (True, False):
+        groups: dict[Value, list[Word]] = {}
+        for word in words:
+            if len(word) > 1:
+                groups.setdefault(word[0] if first else word[-1], []).append(word)
+        for letter, members in groups.items():
+            if len(members) < 2:
+                continue
+            rests = [w[1:] if first else w[:-1] for w in members]
+            inner = graph.make("stand_in", shape=(rests[0][0].rows, rests[0][-1].cols))
+            joined = cost((letter, inner) if first else (inner, letter))
+            saved = sum(map(cost, members)) - sum(map(cost, rests)) - joined
+            if saved > 0 and (best is None or saved > best[0]):
+                best = (saved, letter, first, members)
+    return None if best is None else best[1:]
