@@ -25,7 +25,7 @@ from mbp.verify.evaluate import evaluate
 Array = NDArray[np.float64]
 Values = dict[Expr, Array]
 
-_STEPS = 100
+_STEPS = 40
 _TOLERANCE = 1e-8
 """Singular values below this part of the largest count as zero: the rank of exact equations."""
 
@@ -125,17 +125,41 @@ class Variety:
         """A random point of the variety. Raises MbpError when Gauss–Newton finds none."""
         for _ in range(20):
             z = self._joined(self._start(rng))
-            for _ in range(_STEPS):
-                values = self.split(z)
-                r = self.residual(values)
-                if np.abs(r).max() < 1e-13 * max(1.0, np.abs(z).max()) ** 2:
-                    if self._admissible(values):
-                        return values
-                    break
-                z = z - np.linalg.lstsq(self.jacobian(values), r, rcond=1e-10)[0]
-                if not np.isfinite(z).all() or np.abs(z).max() > 1e3:
-                    break
+            # Outputs first, so that the inputs stay generic where the equations allow.
+            z = self._solved(z, self._columns((*self.definition.outputs, *self._output_factors)))
+            z = self._solved(z, np.arange(len(z)))
+            values = self.split(z)
+            if self._small(values) and self._admissible(values):
+                return values
         raise MbpError(f"no point found that satisfies the equations of {self.definition.name}")
+
+    @property
+    def _output_factors(self) -> tuple[Var, ...]:
+        return tuple(B for y in self.definition.outputs for B in self.factors.get(y, ()))
+
+    def _small(self, values: Values) -> bool:
+        size = max(1.0, *(float(np.abs(X).max()) for X in values.values()))
+        return bool(np.abs(self.residual(values)).max() < 1e-13 * size**2)
+
+    def _solved(self, z: Array, moving: NDArray[np.int64]) -> Array:
+        """z after damped Gauss–Newton steps in the entries `moving`."""
+        for _ in range(_STEPS):
+            values = self.split(z)
+            if self._small(values):
+                break
+            r = self.residual(values)
+            step = np.zeros(len(z))
+            J = self.jacobian(values)[:, moving]
+            step[moving] = np.linalg.lstsq(J, r, rcond=1e-10)[0]
+            for damping in 0.5 ** np.arange(10):
+                ahead = z - damping * step
+                closer = np.linalg.norm(self.residual(self.split(ahead))) < np.linalg.norm(r)
+                if closer:
+                    break
+            if not closer:
+                break
+            z = ahead
+        return z
 
     def _start(self, rng: np.random.Generator) -> Values:
         values: Values = {}
@@ -151,10 +175,12 @@ class Variety:
                 Z = Z + 2 * np.eye(rows)
             elif "nonnegative" in known or "constant" in known:
                 Z = np.abs(Z) + 0.5
+            if "symmetric" in known:
+                Z = (Z + Z.T) / 2
             values[x] = Z
         for x, (B, C) in self.factors.items():
-            if "projector" in x.properties:
-                values[B] = np.linalg.qr(self._range(x, values))[0]
+            if x in self.definition.outputs and x.is_square:
+                values[B] = values[C] = np.linalg.qr(self._range(x, values))[0]
             known = VOCABULARY.closure(x.properties)
             if "symmetric" in known:
                 signs = 1.0 if "positive_semidefinite" in known else (-1.0) ** np.arange(self.rank)
@@ -163,7 +189,7 @@ class Variety:
         return values
 
     def _range(self, x: Var, values: Values) -> Array:
-        # A start in another matrix's range: elsewhere Gauss–Newton runs into that matrix's zero.
+        # Projectors start in another matrix's range: elsewhere Gauss–Newton runs into its zero.
         for pair in self.definition.equal_rank:
             for other, (B, C) in self.factors.items():
                 if {x.name, other.name} == set(pair) and other is not x:
@@ -267,18 +293,11 @@ class Variety:
         N, gauge = self.tangents(values), self.gauge(values)
         direction = rng.normal(size=len(N)) @ N
         z = self._joined(values)
-        ahead, behind = (self._retracted(z + sign * step * direction) for sign in (1, -1))
+        ahead, behind = (
+            self._solved(z + sign * step * direction, np.arange(len(z))) for sign in (1, -1)
+        )
         changes = self.split((ahead - behind) / (2 * step))
         return self._difference(values, changes, variations, gauge)
-
-    def _retracted(self, z: Array) -> Array:
-        for _ in range(20):
-            values = self.split(z)
-            r = self.residual(values)
-            if np.abs(r).max() < 1e-14:
-                break
-            z = z - np.linalg.lstsq(self.jacobian(values), r, rcond=1e-10)[0]
-        return z
 
     def _difference(
         self, values: Values, changes: Values, variations: Mapping[str, Expr], gauge: Array

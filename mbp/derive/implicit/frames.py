@@ -26,7 +26,7 @@ class FrameError(Exception):
     """This choice of frames does not make the coefficients diagonal; the message says why."""
 
 
-class ContradictionError(Exception):
+class ContradictionError(FrameError):
     """The defining equations contradict each other or fix an input; the message says how."""
 
 
@@ -157,7 +157,10 @@ def _join_ends(types: Types, ends: list[tuple[Side, Dim]], side: Side, dim: Dim)
 
 @dataclass
 class Setting:
-    """What the choice of frames needs to know about the letters."""
+    """What the choice of frames needs to know about the letters.
+
+    Of `partial` equations only the words that hold an output are given.
+    """
 
     equations: list[tuple[Polynomial, Dim, Dim]]
     letters: list[Expr]
@@ -165,6 +168,7 @@ class Setting:
     multipliers: list[Expr]
     constant_rank: dict[Expr, sp.Symbol]
     equal_rank: list[tuple[Expr, Expr]]
+    partial: frozenset[int]
     at_least: Callable[[Dim, Dim], bool]
 
 
@@ -240,10 +244,12 @@ class Frames:
             if not self._chosen(X):
                 self._introduce(X)
                 self._absorb_all()
+        self._extend_triangles()
         for component in self.components.values():
             if not component.defined:
                 self._identity(component, (self._label(component.dim),))
                 self._absorb_all()
+                self._extend_triangles()
 
     def _chosen(self, X: Expr) -> bool:
         return all(self.side(X, k)[0].defined for k in (0, 1))
@@ -296,6 +302,15 @@ class Frames:
             component = a if a.orthogonal and not b.orthogonal else b
             self._identity(component, (self._label(component.dim),))
 
+    def _extend_triangles(self) -> None:
+        """Identity frames on both sides of a triangular letter share their index."""
+        for X in self.setting.letters:
+            if properties(X) & {"lower_triangular", "upper_triangular"}:
+                a, b = (self.side(X, k)[0] for k in (0, 1))
+                for known, new in ((a, b), (b, a)):
+                    if known.shape == "identity" and not new.defined:
+                        self._identity(new, known.labels)
+
     def _absorb_all(self) -> None:
         progress = True
         while progress:
@@ -315,6 +330,8 @@ class Frames:
         old = self.side(X, 1 - which)[0]
         M = X if which == 0 else build.transpose(X)
         known = properties(X)
+        if "strictly_lower_triangular" in known:
+            return False
         if new.dim != old.dim and not self.setting.at_least(new.dim, old.dim):
             return False
         square = new.dim == old.dim
@@ -350,7 +367,7 @@ class Frames:
         if old.shape == "identity":
             new.shape = self._absorbed_shape(known, which, sign)
         if not orthonormal and full not in known and not self._implied(X):
-            self.conditions.append(f"{X} {full}")
+            self.conditions.append(f"nonzero({X})" if X.is_scalar else f"{X} {full}")
         return True
 
     def _implied(self, X: Expr) -> bool:
@@ -464,6 +481,8 @@ class Frames:
         while progress:
             progress = False
             for number, (p, _, _) in enumerate(self.setting.equations):
+                if number in self.setting.partial:
+                    continue
                 missing = {f.letter for word in p for f in word if f.letter not in self.cores}
                 if len(missing) == 1 and self._solve_linear(number, missing.pop()):
                     progress = True
@@ -511,6 +530,9 @@ class Frames:
         inside = [{f.letter for word in p for f in word} for p, _, _ in self.setting.equations]
         while True:
             blocked = unsolved - found
+            blocked |= {
+                X for k in self.setting.partial for X in inside[k] & found
+            }
             free = {
                 X for X in found
                 if set(self.labels(X, 0)) & set(self.labels(X, 1))
@@ -532,7 +554,10 @@ class Frames:
                         unknown[letter, label] = sp.Integer(0)
                     else:
                         nonzero.add(unknown[letter, label])
-        numbers = [k for k, s in enumerate(inside) if not s & (unsolved - found)]
+        numbers = [
+            k for k, s in enumerate(inside)
+            if not s & (unsolved - found) and k not in self.setting.partial
+        ]
         values = self._solve_scalars(numbers, unknown, nonzero)
         for X in found:
             self.cores[X] = {

@@ -22,6 +22,7 @@ from mbp.derive.implicit.frames import (
 from mbp.derive.implicit.pairs import Pair, PairSystems, Place, index_symbol
 from mbp.derive.implicit.polynomial import matrix, properties, scalar_expr, scaled, symmetry
 from mbp.expr import build
+from mbp.expr.dims import ONE
 from mbp.expr.nodes import DiagVec, Expr, Variation
 from mbp.expr.nodes import col as kernel_col
 from mbp.expr.nodes import row as kernel_row
@@ -125,8 +126,8 @@ class MatrixForm:
 
     def _masked(self, X: Expr, row: Label, col: Label) -> Iterator[tuple[str, Formula]]:
         formulas = self._formulas(X, row, col)
-        if row != col:
-            yield "full", formulas.get("ij", {})
+        if row != col or row.size == ONE:
+            yield "full", formulas.get("ij" if row != col else "ii", {})
             return
         low, up, equal = (formulas.get(order, {}) for order in ("ij", "ji", "ii"))
         if _same(low, up):

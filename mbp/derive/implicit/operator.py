@@ -7,6 +7,8 @@ as there are equations and unknown entries, so the cost is cubic in their number
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import sympy as sp
 
 from mbp.derive.implicit.definition import outputs_of
@@ -25,30 +27,48 @@ from mbp.derive.implicit.polynomial import (
     varies,
 )
 from mbp.expr import build
-from mbp.expr.dims import Dim
+from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr
 
-Row = tuple[Polynomial, Dim, Dim]
+
+class Row(NamedTuple):
+    """An equation p = 0 of a shape, or with `diagonal` only its diagonal."""
+
+    p: Polynomial
+    rows: Dim
+    cols: Dim
+    diagonal: bool = False
+
+    def turned(self) -> Row:
+        """The transposed equation."""
+        return Row(transpose(self.p), self.cols, self.rows, self.diagonal)
 
 
 def solved(equations: list[Row], outputs: tuple[Expr, ...]) -> tuple[Expr, dict[Expr, Expr]]:
     """M, and dY of each output, from the equations p = 0 that determine them."""
-    varied = [(variation(p, varies), rows, cols) for p, rows, cols in equations]
+    varied: list[Row] = []
+    for row in equations:
+        p = variation(row.p, varies)
+        p = _upright(p) if row.rows == row.cols == ONE else p
+        if row._replace(p=p) not in varied:
+            varied.append(row._replace(p=p))
     # dYᵀ of an output without symmetry is an unknown of its own, tied by transposed equations:
-    # the least-norm solution of the doubled system is the transpose of itself.
-    twins = [
-        y for y in outputs
-        if not symmetry(y) and any(f.varied and f.transposed and f.letter is y
-                                    for p, _, _ in varied for word in p for f in word)
-    ]
-    if twins:
-        varied += [(transpose(p), cols, rows) for p, rows, cols in varied]
+    # the least-norm solution of the doubled system is the transpose of itself. So a symmetric
+    # output comes out symmetric.
+    twins = [y for y in outputs if not symmetry(y)]
+    turned = any(f.varied and f.transposed and f.letter in outputs
+                 for row in varied for word in row.p for f in word)
+    symmetric = any(symmetry(y) and not y.is_scalar for y in outputs)
+    if turned or (symmetric and not all(_own_transpose(row.p) for row in varied)):
+        varied += [row.turned() for row in varied if not _own_transpose(row.p)]
+    else:
+        twins = []
     unknowns = [Factor(y, varied=True) for y in outputs] + [
         Factor(y, transposed=True, varied=True) for y in twins
     ]
     blocks: list[Expr] = []
     right: list[Expr] = []
-    for p, rows, cols in varied:
+    for p, rows, cols, diagonal in varied:
         unknown = {
             w: c for w, c in p.items()
             if (k := varied_factor(w)) is not None and w[k].letter in outputs
@@ -56,8 +76,13 @@ def solved(equations: list[Row], outputs: tuple[Expr, ...]) -> tuple[Expr, dict[
         if not unknown:
             continue
         known = add(p, scaled(sp.Integer(-1), unknown))
-        blocks.append(build.hstack(*(_coefficient(unknown, f, rows, cols) for f in unknowns)))
-        right.append(build.vec(matrix(scaled(sp.Integer(-1), known), rows, cols)))
+        block = build.hstack(*(_coefficient(unknown, f, rows, cols) for f in unknowns))
+        value = build.vec(matrix(scaled(sp.Integer(-1), known), rows, cols))
+        if diagonal:
+            mask = build.diag_matrix(build.vec(build.eye(rows)))
+            block, value = build.matmul(mask, block), build.matmul(mask, value)
+        blocks.append(block)
+        right.append(value)
     for position, f in enumerate(unknowns):
         for zeros in _zeros(f):
             blocks.append(_embedded(build.diag_matrix(build.vec(zeros)), position, unknowns))
@@ -70,6 +95,19 @@ def solved(equations: list[Row], outputs: tuple[Expr, ...]) -> tuple[Expr, dict[
         pick = _embedded(build.eye(_length(f)), position, unknowns)
         found[f.letter] = build.unvec(build.matmul(pick, z), *f.letter.shape)
     return M, found
+
+
+def _upright(p: Polynomial) -> Polynomial:
+    """A scalar equation's words transposed where their variation is: uᵀdv for dvᵀu."""
+    words = (
+        tuple(f.T for f in reversed(word)) if any(f.varied and f.transposed for f in word) else word
+        for word in p
+    )
+    return add(*({word: c} for word, c in zip(words, p.values(), strict=True)))
+
+
+def _own_transpose(p: Polynomial) -> bool:
+    return not add(p, scaled(sp.Integer(-1), transpose(p)))
 
 
 def _length(f: Factor) -> Dim:

@@ -13,7 +13,7 @@ from sympy.polys.matrices import DomainMatrix
 
 from mbp.derive.implicit.frames import FrameError, Frames, Label
 from mbp.derive.implicit.polynomial import Polynomial, Word, properties, varied_factor
-from mbp.expr.dims import Dim
+from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr
 
 OFF, EQUAL, ACROSS = "i > j", "i = j", "across"
@@ -34,6 +34,10 @@ class Place(NamedTuple):
 
 Line = dict[Place, sp.Expr]
 """A linear form in entries."""
+
+
+class FreeError(FrameError):
+    """The equations leave an output free along an unbounded set."""
 
 
 class UnsolvableError(FrameError):
@@ -184,6 +188,8 @@ class PairSystems:
         kept: Polynomial = {}
         entries: Line = {}
         for word, c in p.items():
+            if varied_factor(word) is None:
+                return p
             try:
                 terms = [self._term(word, c, row, col, order) for order in orders]
             except FrameError:
@@ -203,7 +209,8 @@ class PairSystems:
             label for component in self.frames.components.values() for label in component.labels
         ))
         for row, col in combinations_with_replacement(labels, 2):
-            for case in (OFF, EQUAL) if row == col else (ACROSS,):
+            within = (OFF, EQUAL) if row.size != ONE else (EQUAL,)
+            for case in within if row == col else (ACROSS,):
                 pair = self._solve_pair(row, col, case)
                 if pair is not None:
                     yield pair
@@ -270,23 +277,25 @@ class PairSystems:
                 continue
             allowed -= 1
             if allowed < 0:
-                known = " + ".join(f"({v})*{self._name(p)}" for p, v in line.items())
+                known = str(sp.Add(*(self.shown(v) * entry_symbol(p) for p, v in line.items())))
                 raise UnsolvableError(
-                    f"the varied equations are solvable only if {known} = 0 for entries between "
-                    f"{row.name} and {col.name}, which nothing declared implies"
+                    f"the equations restrict the inputs: they are solvable only if {known} = 0, "
+                    "entry by entry in the frames, which nothing declared implies: inconsistent"
                 )
         return rows, tuple(p for p in unknowns if p not in pivots)
-
-    def _name(self, place: Place) -> str:
-        letter = f"W{place.letter}" if isinstance(place.letter, int) else str(place.letter)
-        labels = "" if place.row == place.col else f"^{place.row.name}{place.col.name}"
-        return f"{letter}{labels}_{place.order}"
 
     # --- indices ----------------------------------------------------------------------------
 
     def indexed(self, entry: sp.Expr, index: str) -> sp.Expr:
         """A diagonal entry at index i or j."""
         return entry.xreplace({s: index_symbol(s, index) for s in self.frames.spectra})
+
+    def shown(self, k: sp.Expr) -> sp.Expr:
+        """k with its indices written out, as s[i]."""
+        return k.xreplace({
+            index_symbol(s, index): sp.Symbol(f"{s.name}[{index}]")
+            for s in self.frames.spectra for index in "ij"
+        })
 
     def swapped(self, k: sp.Expr) -> sp.Expr:
         """k(j, i) for a k(i, j)."""
@@ -303,6 +312,12 @@ class PairSystems:
         )
         denominator = sp.expand(denominator)
         return None if denominator == 0 else sp.cancel(numerator / denominator)
+
+
+def entry_symbol(place: Place) -> sp.Symbol:
+    """The name of an entry of a transformed variation in the proof."""
+    letter = "W" if isinstance(place.letter, int) else str(place.letter)
+    return sp.Symbol(f"δ{letter}_{place.order}")
 
 
 def _echelon(lines: list[Line], columns: list[Place]) -> list[Line]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import groupby
 from typing import NamedTuple
 
 import sympy as sp
@@ -71,6 +72,8 @@ def properties(letter: Expr) -> frozenset[str]:
 def symmetry(letter: Expr) -> int:
     """1 for a symmetric letter, −1 for an antisymmetric one, 0 if neither is known."""
     known = properties(letter)
+    if letter.is_scalar:
+        return 1
     return ("symmetric" in known) - ("antisymmetric" in known)
 
 
@@ -78,12 +81,13 @@ def _is_tall_unit(A: Expr) -> bool:
     return isinstance(A, Stack) and all(isinstance(block, Eye | Zeros) for block in A.args)
 
 
-def polynomial(e: Expr, unknown: frozenset[Expr]) -> Polynomial:
+def polynomial(e: Expr, unknown: frozenset[Expr], merge: bool = False) -> Polynomial:
     """`e` as a polynomial; a known factor that is no letter or product becomes a letter.
 
-    Raises MbpError when `e` is not a polynomial in the unknowns.
+    With `merge`, so does a product of known factors. Raises MbpError when `e` is not a
+    polynomial in the unknowns.
     """
-    if not isinstance(e, Sum) and unknown.isdisjoint(variables(e)) and not _splits(e):
+    if not isinstance(e, Sum) and unknown.isdisjoint(variables(e)) and not _splits(e, merge):
         return {} if isinstance(e, Zeros) else _one(e)
     match e:
         case Eye():
@@ -93,19 +97,24 @@ def polynomial(e: Expr, unknown: frozenset[Expr]) -> Polynomial:
         case Var():
             return _one(e)
         case Sum():
-            return add(*(polynomial(term, unknown) for term in e.args))
+            return add(*(polynomial(term, unknown, merge) for term in e.args))
         case Scale(args=(c, X)):
-            return _scaled(c, X, unknown)
+            return _scaled(c, X, unknown, merge)
         case Product():
-            return multiply(*(
-                _one(f) if isinstance(f, Sum) and unknown.isdisjoint(variables(f))
-                else polynomial(f, unknown)
-                for f in e.args
-            ))
+            factors: list[Polynomial] = []
+            for known, run in groupby(e.args, lambda f: unknown.isdisjoint(variables(f))):
+                if known and merge:
+                    factors.append(_one(build.matmul(*run)))
+                else:
+                    factors.extend(
+                        _one(f) if known and isinstance(f, Sum) else polynomial(f, unknown, merge)
+                        for f in run
+                    )
+            return multiply(*factors)
         case Transpose(args=(X,)):
-            return transpose(polynomial(X, unknown))
+            return transpose(polynomial(X, unknown, merge))
         case Part(args=(X,), data=(("sym" | "skew") as kind,)):
-            inside = polynomial(X, unknown)
+            inside = polynomial(X, unknown, merge)
             sign = sp.Integer(1 if kind == "sym" else -1)
             return scaled(sp.Rational(1, 2), add(inside, scaled(sign, transpose(inside))))
         case Stack(args=(X, *rest), data=(axis,)) if all(isinstance(B, Zeros) for B in rest):
@@ -114,7 +123,7 @@ def polynomial(e: Expr, unknown: frozenset[Expr]) -> Polynomial:
             pad = sp.expand((e.rows if axis == 0 else e.cols) - n)
             unit = build.vstack(build.eye(n), build.zeros(pad, n))
             factor = _one(unit)
-            inside = polynomial(X, unknown)
+            inside = polynomial(X, unknown, merge)
             return multiply(factor, inside) if axis == 0 else multiply(inside, transpose(factor))
     raise MbpError(
         f"{e} is not a polynomial in the outputs: equations are sums and products of inputs, "
@@ -126,28 +135,31 @@ def _one(letter: Expr) -> Polynomial:
     return {(Factor(letter),): sp.Integer(1)}
 
 
-def _splits(e: Expr) -> bool:
+def _splits(e: Expr, merge: bool) -> bool:
     # Known products stay words, so that their factors can share frames with the rest.
     match e:
         case Eye() | Number() | Var() | Zeros():
             return not isinstance(e, Zeros)
+        case Product() if merge:
+            return False
         case Product() | Transpose() | Stack():
-            return all(_splits(arg) or isinstance(arg, Zeros) for arg in e.args)
+            return all(_splits(arg, merge) or isinstance(arg, Zeros) for arg in e.args)
         case Scale(args=(c, X)):
-            return isinstance(c, Number | Var) and _splits(X)
+            return isinstance(c, Number | Var) and _splits(X, merge)
     return False
 
 
-def _scaled(c: Expr, X: Expr, unknown: frozenset[Expr]) -> Polynomial:
+def _scaled(c: Expr, X: Expr, unknown: frozenset[Expr], merge: bool) -> Polynomial:
+    inside = polynomial(X, unknown, merge)
     if isinstance(c, Number):
-        return scaled(c.value, polynomial(X, unknown))
-    if not unknown.isdisjoint(variables(c)):
-        if X.cols == ONE:
-            return multiply(polynomial(X, unknown), polynomial(c, unknown))
-        if X.rows == ONE:
-            return multiply(polynomial(c, unknown), polynomial(X, unknown))
-        raise MbpError(f"the output {c} multiplies the matrix {X} as a scalar")
-    return scaled(scalar_symbol(c), polynomial(X, unknown))
+        return scaled(c.value, inside)
+    if unknown.isdisjoint(variables(c)):
+        return scaled(scalar_symbol(c), inside)
+    if X.cols == ONE:
+        return multiply(inside, polynomial(c, unknown, merge))
+    if X.rows == ONE:
+        return multiply(polynomial(c, unknown, merge), inside)
+    raise MbpError(f"the output {c} multiplies the matrix {X} as a scalar")
 
 
 @cache

@@ -9,7 +9,7 @@ import sympy as sp
 
 from mbp.derive.implicit.frames import Columns, FrameError, Hidden, Label, Mark, Null, transposed
 from mbp.derive.implicit.matrix_form import MatrixForm
-from mbp.derive.implicit.pairs import ACROSS, EQUAL, Pair, Place, index_symbol
+from mbp.derive.implicit.pairs import ACROSS, EQUAL, Pair, Place, entry_symbol, index_symbol
 from mbp.derive.implicit.polynomial import (
     Polynomial,
     add,
@@ -28,12 +28,16 @@ from mbp.expr.nodes import Expr, Variation
 
 @dataclass(frozen=True)
 class Equation:
-    """An undifferentiated equation p = 0, left = right, with what states it."""
+    """An undifferentiated equation p = 0, left = right, with what states it.
+
+    Of a `diagonal` equation only the diagonal of p vanishes.
+    """
 
     p: Polynomial
     left: Expr
     right: Expr
     source: str
+    diagonal: bool = False
 
     @property
     def rows(self) -> Dim:
@@ -86,9 +90,8 @@ def opening(equations: list[Equation], outputs: tuple[Expr, ...]) -> Iterator[St
         yield Step(e.source, "", e.left, e.right)
     for e in equations:
         known, unknown = varied_sides(e.p, outputs)
-        yield Step(
-            "variation", "", matrix(known, e.rows, e.cols), matrix(unknown, e.rows, e.cols)
-        )
+        sides = (matrix(p, e.rows, e.cols) for p in (known, unknown))
+        yield Step("variation", "", *(build.diagpart(M) if e.diagonal else M for M in sides))
 
 
 def varied_sides(p: Polynomial, outputs: tuple[Expr, ...]) -> tuple[Polynomial, Polynomial]:
@@ -118,7 +121,7 @@ class Report:
         """The conditions under which the variations hold."""
         frames = self.form.frames
         for text in frames.conditions:
-            yield Condition(text, f"{text.split()[0]} is inverted")
+            yield Condition(text, "its inverse occurs")
         for letter in frames.setting.constant_rank:
             if letter in frames.cores:
                 yield Condition(f"rank({letter}) constant", "the null space keeps its dimension")
@@ -136,7 +139,7 @@ class Report:
             s for s in self.form.frames.spectra
             if factor.free_symbols & {index_symbol(s, "i"), index_symbol(s, "j")}
         ]
-        shown = self._shown(factor)
+        shown = self.form.systems.shown(factor)
         detail = f"{shown} != 0"
         for s in spectra:
             vector = self.form.frames.spectra[s]
@@ -267,17 +270,13 @@ class Report:
         return "; ".join(texts)
 
     def _solved(self, pair: Pair) -> str:
-        return "; ".join(f"{_name(p)} = {self._form(line)}" for p, line in pair.solution.items())
+        return "; ".join(
+            f"{entry_symbol(p)} = {self._form(line)}" for p, line in pair.solution.items()
+        )
 
     def _form(self, line: dict[Place, sp.Expr]) -> str:
-        total = sp.Add(*(self._shown(k) * sp.Symbol(_name(p)) for p, k in line.items()))
+        total = sp.Add(*(self.form.systems.shown(k) * entry_symbol(p) for p, k in line.items()))
         return str(sp.factor(total))
-
-    def _shown(self, k: sp.Expr) -> sp.Expr:
-        return k.xreplace({
-            index_symbol(s, i): sp.Symbol(f"{s.name}[{i}]")
-            for s in self.form.frames.spectra for i in "ij"
-        })
 
 
 @dataclass(frozen=True)
@@ -317,11 +316,6 @@ def readable(columns: Columns, transpose: bool = False) -> str:
         )
         names.append(f"{name}ᵀ" if mark.transposed else name)
     return " ".join(names)
-
-
-def _name(place: Place) -> str:
-    letter = "W" if isinstance(place.letter, int) else str(place.letter)
-    return f"δ{letter}_{place.order}"
 
 
 def _larger(size: sp.Expr) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import sympy as sp
 
 from mbp.derive.implicit.definition import Definition
 from mbp.derive.implicit.frames import (
-    ContradictionError,
     FrameError,
     Frames,
     Setting,
@@ -19,8 +18,9 @@ from mbp.derive.implicit.frames import (
     types_of,
 )
 from mbp.derive.implicit.matrix_form import MatrixForm
-from mbp.derive.implicit.operator import solved
+from mbp.derive.implicit.operator import Row, solved
 from mbp.derive.implicit.pairs import (
+    FreeError,
     Pair,
     PairSystems,
     Place,
@@ -43,7 +43,8 @@ from mbp.derive.implicit.proof import Condition, Equation, Gauge, OperatorReport
 from mbp.errors import MbpError
 from mbp.expr import build
 from mbp.expr.dims import Dim
-from mbp.expr.nodes import Expr, Var, Variation, topological, variables
+from mbp.expr.nodes import Expr, Part, Var, Variation, topological, variables
+from mbp.invariants import infer
 from mbp.invariants.vocabulary import VOCABULARY
 
 
@@ -79,7 +80,50 @@ def solution(definition: Definition) -> Solution:
     Raises RuleError, naming the entry and the reason, for a definition that does not determine
     its outputs, contradicts itself or restricts its inputs.
     """
-    return _Solver(definition).solve()
+    names: dict[Expr, Expr] = {x: _with_stated(x, definition) for x in definition.outputs}
+    solved = _Solver(replace(
+        definition,
+        outputs=tuple(_with_stated(x, definition) for x in definition.outputs),
+        equations=tuple(
+            (build.substitute(left, names), build.substitute(right, names))
+            for left, right in definition.equations
+        ),
+    )).solve()
+    back: dict[Expr, Expr] = {stated: x for x, stated in names.items()}
+    return replace(
+        solved,
+        definition=definition,
+        variations={y: build.substitute(dy, back) for y, dy in solved.variations.items()},
+        kernels={name: build.substitute(K, back) for name, K in solved.kernels.items()},
+        steps=tuple(
+            replace(
+                step,
+                lhs=None if step.lhs is None else build.substitute(step.lhs, back),
+                rhs=None if step.rhs is None else build.substitute(step.rhs, back),
+            )
+            for step in solved.steps
+        ),
+    )
+
+
+def _with_stated(x: Var, definition: Definition) -> Var:
+    """The output with the properties that its defining equations state in so many words."""
+    stated = {
+        name for name in VOCABULARY.names
+        if (x.is_square or not VOCABULARY[name].square)
+        and (sides := VOCABULARY[name].equation_of(x)) is not None
+        and any(sides in (pair, pair[::-1]) for pair in definition.equations)
+    }
+    known = stated | VOCABULARY.closure(x.properties)
+    # XX = X alone makes no projector: what else the property says must be stated as well.
+    complete = [
+        name for name in sorted(stated)
+        if all(
+            VOCABULARY[other].equation is None or other in known
+            for other in VOCABULARY.closure([name]) - {name}
+        )
+    ]
+    return build.var(x.name, *x.shape, tuple(dict.fromkeys([*x.properties, *complete])))
 
 
 class _Solver:
@@ -93,9 +137,10 @@ class _Solver:
         }
         unknown = frozenset(definition.outputs)
         try:
-            self.defining = [
-                _equation(*sides, "definition", unknown) for sides in definition.equations
-            ]
+            self.defining, self.merged = (
+                [_equation(*sides, "definition", unknown, merge) for sides in definition.equations]
+                for merge in (False, True)
+            )
         except MbpError as error:
             raise definition.refusal(str(error)) from None
         mentioned = {x for e in self.defining for x in letters([e.p])}
@@ -140,74 +185,76 @@ class _Solver:
         )
 
     def _next(self, waiting: list[Var]) -> _Attempt | _Operator:
+        """The smallest set of outputs that its own equations determine, solved."""
         reasons: list[FrameError] = []
         gauged: list[_Attempt] = []
         for subset, chosen in self._subsets(waiting):
             try:
                 attempt = self._attempt(subset, chosen)
+            except FreeError as error:
+                if len(subset) == len(waiting):
+                    reasons.append(error)
             except FrameError as error:
                 reasons.append(error)
-                continue
-            if not attempt.free or len(subset) == len(waiting):
-                return attempt
-            gauged.append(attempt)
-        if gauged:
-            return gauged[0]
+            else:
+                if not attempt.free or len(subset) == len(waiting):
+                    return attempt
+                gauged.append(attempt)
         for reason in reasons:
-            if isinstance(reason, UnsolvableError):
+            if isinstance(reason, UnsolvableError | FreeError) and not gauged:
                 raise self.definition.refusal(str(reason))
         for subset, chosen in self._subsets(waiting):
             try:
-                return _Operator(self, subset, chosen)
+                return _Operator(self, subset, [self.defining[k] for k in chosen])
             except FrameError as error:
                 reasons.append(error)
-        names = ", ".join(y.name for y in waiting)
-        raise self.definition.refusal(
-            str(reasons[-1]) if reasons else f"no equations determine {names}"
-        )
+        if gauged:
+            return gauged[0]
+        raise self.definition.refusal(str(reasons[-1]))
 
-    def _subsets(self, waiting: list[Var]) -> Iterator[tuple[tuple[Var, ...], list[Equation]]]:
+    def _subsets(self, waiting: list[Var]) -> Iterator[tuple[tuple[Var, ...], list[int]]]:
         """Sets of outputs, smallest first, with the equations in them and in what is solved."""
+        inside = [set(letters([e.p])) for e in self.defining]
         for size in range(1, len(waiting) + 1):
             for subset in combinations(waiting, size):
                 outside = set(waiting) - set(subset)
                 chosen = [
-                    e for e in self.defining
-                    if outside.isdisjoint(found := letters([e.p]))
-                    and not set(subset).isdisjoint(found)
+                    k for k, found in enumerate(inside)
+                    if not outside & found and set(subset) & found
                 ]
-                if set(subset) <= set(letters(e.p for e in chosen)):
+                if set(subset) <= {x for k in chosen for x in inside[k]}:
                     yield subset, chosen
 
-    def _attempt(self, outputs: tuple[Var, ...], chosen: list[Equation]) -> _Attempt:
+    def _attempt(self, outputs: tuple[Var, ...], chosen: list[int]) -> _Attempt:
+        """The first choice of words, invariants and frames that works.
+
+        Redundant invariants of the outputs can force a worse frame, and so can known terms: then
+        without them. A product of known factors may have a frame where its factors have none.
+        """
         reasons: list[FrameError] = []
-        invariant = any(y.properties for y in outputs)
         invariants = [e for y in outputs for e in _invariants(y, frozenset(outputs))]
-        found = dict.fromkeys([*letters(e.p for e in chosen), *outputs])
-        given = [
-            e for x in found if x not in outputs for e in _invariants(x, frozenset(outputs))
-        ]
-        # Redundant invariants of the outputs can force a worse frame: then without them.
-        for impose in (True, False) if invariant else (True,):
-            equations = [*chosen, *invariants] if impose else chosen
-            for order in self._orders(equations, outputs):
+        imposed = any(y.properties for y in outputs)
+        for impose, pool, loose in product(
+            (True, False) if imposed else (True,), (self.defining, self.merged), (False, True)
+        ):
+            defining = [pool[k] for k in chosen]
+            equations = [*defining, *invariants] if impose else defining
+            for order in _orders(equations, outputs):
                 try:
-                    attempt = _Attempt(self, outputs, equations, given, order, impose)
-                    if not impose and invariant:
-                        check_numerically(self.definition, outputs, chosen)
+                    attempt = _Attempt(self, outputs, equations, order, impose, loose)
+                    if imposed and not impose:
+                        check_numerically(self.definition, outputs, defining)
                     return attempt
-                except ContradictionError as error:
-                    raise self.definition.refusal(str(error)) from None
                 except FrameError as error:
                     reasons.append(error)
-        raise next((r for r in reasons if isinstance(r, UnsolvableError)), reasons[0])
+        decisive = (r for r in reasons if isinstance(r, UnsolvableError | FreeError))
+        raise next(decisive, reasons[0])
 
-    def _orders(self, equations: list[Equation], outputs: tuple[Var, ...]) -> Iterator[list[Expr]]:
-        varied = [variation(e.p, lambda x: x in outputs) for e in equations]
-        multipliers = list(dict.fromkeys(
-            f.letter for p in varied for word in p for f in word if not f.varied
-        ))
-        yield from choices(multipliers, frozenset(outputs))
+
+def _orders(equations: list[Equation], outputs: tuple[Var, ...]) -> Iterator[list[Expr]]:
+    varied = [variation(e.p, lambda x: x in outputs) for e in equations]
+    found = dict.fromkeys(f.letter for p in varied for word in p for f in word if not f.varied)
+    yield from choices(list(found), frozenset(outputs))
 
 
 class _Attempt:
@@ -218,20 +265,25 @@ class _Attempt:
         solver: _Solver,
         outputs: tuple[Var, ...],
         equations: list[Equation],
-        given: list[Equation],
         order: list[Expr],
         impose: bool,
+        loose: bool,
     ) -> None:
-        self.solver = solver
+        if any(e.diagonal for e in equations):
+            raise FrameError("an equation between diagonals does not fall apart in frames")
         self.outputs = outputs
         self.equations = equations
         self.impose = impose
-        base = [(e.p, e.rows, e.cols) for e in (*equations, *given)]
-        found = letters(p for p, _, _ in base)
+        self.loose = loose
+        found = letters(self._typed(e) for e in equations)
+        given = [
+            e for x in found if x not in outputs for e in _invariants(x, frozenset(outputs))
+        ]
+        base = [(self._typed(e), e.rows, e.cols) for e in equations]
+        base += [(e.p, e.rows, e.cols) for e in given]
         symmetries = [
             x for x in found
-            if properties(x) & {"symmetric", "antisymmetric"}
-            and (impose or x not in outputs)
+            if properties(x) & {"symmetric", "antisymmetric"} and (impose or x not in outputs)
         ]
         setting = Setting(
             base, found, frozenset(outputs), order, solver.ranks,
@@ -239,6 +291,7 @@ class _Attempt:
                 (x, y) for a, b in solver.definition.equal_rank
                 for x in found for y in found if (str(x), str(y)) == (a, b)
             ],
+            frozenset(k for k, e in enumerate(equations) if self._typed(e) != e.p),
             solver.order,
         )
         self.frames = Frames(setting, types_of(base, symmetries), order)
@@ -255,6 +308,12 @@ class _Attempt:
         self.variations: dict[Expr, Expr] = {y: self.form.variation(y) for y in outputs}
         self.report = Report(self.form, equations, outputs, self.variations)
 
+    def _typed(self, e: Equation) -> Polynomial:
+        """The words that get frames: with `loose` only those that hold an output."""
+        return e.p if not self.loose else {
+            word: c for word, c in e.p.items() if any(f.letter in self.outputs for f in word)
+        }
+
     def _varied(self, number: int, e: Equation, given: bool) -> VariedEquation:
         p = variation(e.p, varies)
         unknown: Polynomial = {}
@@ -264,9 +323,9 @@ class _Attempt:
             k = varied_factor(word)
             if k is not None and word[k].letter in self.outputs:
                 unknown[word] = c
-            elif k is not None and all(
-                f.letter in self.frames.cores for n, f in enumerate(word) if n != k
-            ):
+            elif k is not None and not (
+                self.loose and all(f.letter not in self.outputs for f in word)
+            ) and all(f.letter in self.frames.cores for n, f in enumerate(word) if n != k):
                 known[word] = c
             else:
                 lumped[word] = c
@@ -289,7 +348,7 @@ class _Attempt:
         for y in dict.fromkeys(place.letter for _, place in self.free):
             assert isinstance(y, Expr)
             if not self._bounded(y):
-                raise UnsolvableError(
+                raise FreeError(
                     f"the equations leave {y} free along an unbounded set: under-determined"
                 )
 
@@ -318,7 +377,7 @@ class _Operator:
         self.kernels: dict[str, Expr] = {}
         check_numerically(solver.definition, outputs, chosen)
         invariants = [e for y in outputs for e in _invariants(y, frozenset(outputs))]
-        rows = [(e.p, e.rows, e.cols) for e in (*chosen, *invariants)]
+        rows = [Row(e.p, e.rows, e.cols, e.diagonal) for e in (*chosen, *invariants)]
         self.coefficient, self.variations = solved(rows, outputs)
         self.report = OperatorReport(self.coefficient, chosen, outputs, self.variations)
 
@@ -352,7 +411,7 @@ def check_numerically(
     part = replace(definition, inputs=tuple(inputs), outputs=outputs, equations=sides)
     names = ", ".join(y.name for y in outputs)
     for sizes in small_sizes(part):
-        variety = Variety(part, sizes)
+        variety = Variety(part, sizes, _rank(part, sizes))
         try:
             values = variety.point(np.random.default_rng(0))
         except MbpError as error:
@@ -361,6 +420,16 @@ def check_numerically(
             raise FrameError(f"the equations leave {names} free: under-determined")
         if variety.restricted(values):
             raise FrameError(f"the equations for {names} restrict the inputs: inconsistent")
+
+
+def _rank(definition: Definition, sizes: dict[str, int]) -> int:
+    """A rank for the matrices of declared rank: full where one of them has full rank."""
+    ranked = definition.constant_rank | {x for pair in definition.equal_rank for x in pair}
+    for x in (*definition.inputs, *definition.outputs):
+        for name, side in (("full_column_rank", x.cols), ("full_row_rank", x.rows)):
+            if x.name in ranked and name in properties(x):
+                return int(side.subs({n: sizes[n.name] for n in side.free_symbols}))
+    return 1
 
 
 def small_sizes(definition: Definition) -> list[dict[str, int]]:
@@ -377,9 +446,23 @@ def small_sizes(definition: Definition) -> list[dict[str, int]]:
     return found
 
 
-def _equation(left: Expr, right: Expr, source: str, unknown: frozenset[Expr]) -> Equation:
-    p = add(polynomial(left, unknown), scaled(sp.Integer(-1), polynomial(right, unknown)))
-    return Equation(p, left, right, source)
+def _equation(
+    left: Expr, right: Expr, source: str, unknown: frozenset[Expr], merge: bool = False
+) -> Equation:
+    inside = [
+        side.args[0] if isinstance(side, Part) and side.kind == "diag"
+        and not unknown.isdisjoint(variables(side)) else side
+        for side in (left, right)
+    ]
+    # A diagonal equated with what is diagonal says nothing about the other entries.
+    diagonal = any(X is not side for X, side in zip(inside, (left, right), strict=True)) and all(
+        X is not side or infer.has(side, "diagonal")
+        for X, side in zip(inside, (left, right), strict=True)
+    )
+    first, second = (
+        polynomial(X, unknown, merge) for X in (inside if diagonal else (left, right))
+    )
+    return Equation(add(first, scaled(sp.Integer(-1), second)), left, right, source, diagonal)
 
 
 def _invariants(x: Expr, unknown: frozenset[Expr]) -> Iterator[Equation]:
@@ -393,9 +476,11 @@ def _invariants(x: Expr, unknown: frozenset[Expr]) -> Iterator[Equation]:
             continue
         seen.add(sides)
         try:
-            yield _equation(*sides, f"{x} {name}", unknown | {x})
+            e = _equation(*sides, f"{x} {name}", unknown | {x})
         except MbpError:
             continue
+        if e.p and not e.diagonal:
+            yield e
 
 
 def _dimension_order(definition: Definition) -> Callable[[Dim, Dim], bool]:

@@ -47,7 +47,7 @@ CONDITIONS = {
     "sqrtm": set(),
     "generalized_eig": {"distinct(q)"},
     "sylvester_symmetric": {"nonzero(a[i] + b[j])"},
-    "symmetric_factor": {"rank(X) constant"},
+    "symmetric_factor": set(),
 }
 
 

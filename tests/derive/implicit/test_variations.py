@@ -16,6 +16,73 @@ from mbp.verify.oracle import Variety
 BUILT_IN: dict[str, Any] = rules_table("decompositions")
 
 UNLISTED: dict[str, Any] = {
+    "thin_factor": {
+        "input": {"X": "n n positive_semidefinite"},
+        "output": {"F": "n k full_column_rank"},
+        "defines": ["X = F @ F.T"],
+        "assumes": ["n >= k", "rank(X) constant"],
+    },
+    "schur": {
+        "input": {"X": "n n"},
+        "output": {"Q": "n n orthogonal", "T": "n n upper_triangular"},
+        "defines": ["X = Q @ T @ Q.T"],
+    },
+    "general_eig": {
+        "input": {"A": "n n"},
+        "output": {"V": "n n invertible", "Q": "n n diagonal"},
+        "defines": ["A @ V = V @ Q", "diagpart(V.T @ V) = eye(n)"],
+    },
+    "correlation": {
+        "input": {"A": "n n positive_definite"},
+        "output": {"D": "n n diagonal positive", "C": "n n symmetric"},
+        "defines": ["diagpart(D @ A @ D) = eye(n)", "C = D @ A @ D"],
+    },
+    "simultaneous_diagonalisation": {
+        "input": {"A": "n n positive_definite", "B": "n n symmetric"},
+        "output": {"V": "n n invertible", "Q": "n n diagonal"},
+        "defines": ["A = V @ V.T", "B = V @ Q @ V.T"],
+    },
+    "oblique_projector": {
+        "input": {"A": "m k full_column_rank", "B": "m k full_column_rank"},
+        "output": {"P": "m m"},
+        "defines": ["P @ A = A", "B.T @ P = B.T", "P @ P = P"],
+        "assumes": ["rank(P) == rank(A)"],
+    },
+    "weighted_least_squares": {
+        "input": {"A": "m n full_column_rank", "W": "m m positive_definite"},
+        "output": {"X": "n m"},
+        "defines": ["A.T @ W @ A @ X = A.T @ W"],
+    },
+    "saddle_point": {
+        "input": {
+            "H": "n n positive_definite",
+            "A": "m n full_row_rank",
+            "g": "n",
+            "b": "m",
+        },
+        "output": {"x": "n", "y": "m"},
+        "defines": ["H @ x + A.T @ y = g", "A @ x = b"],
+    },
+    "lyapunov_factor": {
+        "input": {"A": "n n", "C": "n n positive_definite"},
+        "output": {"L": "n n lower_triangular"},
+        "defines": ["A @ L @ L.T + L @ L.T @ A.T = C"],
+    },
+    "triangles_of_a_sum": {
+        "input": {"A": "n n"},
+        "output": {"L": "n n strictly_lower_triangular", "U": "n n upper_triangular"},
+        "defines": ["A = L + U"],
+    },
+    "direction_and_length": {
+        "input": {"x": "n"},
+        "output": {"u": "n", "r": "scalar positive"},
+        "defines": ["x = r * u", "u.T @ u = 1"],
+    },
+    "scaled_eig": {
+        "input": {"A": "n n symmetric", "c": "scalar"},
+        "output": {"U": "n n orthogonal", "Q": "n n diagonal"},
+        "defines": ["c * A = U @ Q @ U.T"],
+    },
     "least_squares": {
         "input": {"A": "m n full_column_rank", "B": "m k"},
         "output": {"Y": "n k"},
