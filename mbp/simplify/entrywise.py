@@ -23,7 +23,6 @@ from mbp.expr.nodes import (
     Hadamard,
     Kernel,
     Map,
-    Number,
     Ones,
     Part,
     Product,
@@ -40,6 +39,7 @@ from mbp.simplify.words import (
     UNIT,
     Exponent,
     Form,
+    Key,
     Powers,
     Word,
     add,
@@ -48,7 +48,6 @@ from mbp.simplify.words import (
     flip,
     flip_word,
     form,
-    identity,
     of_letter,
     of_word,
     powered,
@@ -328,7 +327,9 @@ def _joined_kernels(kernels: list[Kernel]) -> Kernel:
         diagonal *= (K.entry if K.diagonal is None else K.diagonal).xreplace(rename)
     whole = all(K.diagonal is None for K in kernels)
     first = kernels[0]
-    joined = build.kernel(entry, None if whole else diagonal, tuple(operands), first.rows, first.cols)
+    joined = build.kernel(
+        entry, None if whole else diagonal, tuple(operands), first.rows, first.cols
+    )
     assert isinstance(joined, Kernel)
     return joined
 
@@ -361,8 +362,8 @@ def power_form(total: Form, p: Exponent) -> Form:
     front = _number_power(c if whole else abs(c), p)
     rest: list[Pair] = []
     taken: list[Pair] = []
-    for base, q in scalars:
-        (taken if whole or is_(base, "positive") else rest).append((base, q))
+    for pair in scalars:
+        (taken if whole or is_(pair[0], "positive") else rest).append(pair)
     front = products.multiply(front, products.collected(products.raised(taken, p)))
     left_c = UNIT if whole or c > 0 else -UNIT
     if total.is_scalar:
@@ -373,13 +374,14 @@ def power_form(total: Form, p: Exponent) -> Form:
     inside_scalars = tuple(rest)
     if inside_scalars or left_c != 1:
         base = times_number(
-            left_c, products.multiply(products.collected(rest), of_word(word, total.rows, total.cols))
+            left_c,
+            products.multiply(products.collected(rest), of_word(word, total.rows, total.cols)),
         )
         return products.multiply(front, _power_letter(base, p))
     m = monomial(UNIT, (), word, total.cols is ONE)
     factors = (*m.left, *m.entries, *m.right)
-    if (m.c < 0 and not whole or not (whole or all(_splits(base, q) for base, q in factors))
-            or m.diagonal and not (isinstance(p, Fraction) and p > 0)):  # fmt: skip
+    if ((m.c < 0 and not whole) or not (whole or all(_splits(base, q) for base, q in factors))
+            or (m.diagonal and not (isinstance(p, Fraction) and p > 0))):  # fmt: skip
         return products.multiply(front, _power_letter(of_word(word, total.rows, total.cols), p))
 
     front = products.multiply(front, _number_power(m.c, p))
@@ -393,7 +395,7 @@ def power_form(total: Form, p: Exponent) -> Form:
 
 def _splits(base: Expr, q: Exponent) -> bool:
     # (b^q)^p = b^(q p) for every real p when b is positive, or b^q defined only for b ≥ 0.
-    return is_(base, "positive") or isinstance(q, Fraction) and q.denominator % 2 == 0
+    return is_(base, "positive") or (isinstance(q, Fraction) and q.denominator % 2 == 0)
 
 
 def _scalar_power(inside: Form, p: Exponent, rest: list[Pair], sign: Fraction) -> Form:
@@ -437,7 +439,7 @@ def _times_ones(total: Form) -> Form | None:
     """s when the form is the scalar s times the matrix of ones."""
     if total.is_scalar:
         return None
-    scalars = {}
+    scalars: dict[Key, Fraction] = {}
     for (powers, word), c in total.terms.items():
         if not word or not all(isinstance(letter, Ones) for letter in word):
             return None
@@ -516,7 +518,9 @@ def _value_at(name: str, c: Fraction, total: Form) -> Form:
 
 
 def _is_diagonal(total: Form) -> bool:
-    return all(not word or len(word) == 1 and isinstance(word[0], Diag) for _, word in total.terms)
+    return all(
+        not word or (len(word) == 1 and isinstance(word[0], Diag)) for _, word in total.terms
+    )
 
 
 def diagonal_matrix(column: Form) -> Form:
@@ -596,5 +600,6 @@ def sum_of_entries(A: Expr, B: Expr) -> Form | None:
     if len(pairs_of(letter)[1]) == 2 and all(p == 1 for _, p in pairs_of(letter)[1]):
         return None
     m, n = total.rows, total.cols
-    return products.multiply(of_word((build.ones(1, m),), ONE, m), total, of_word((build.ones(n),), n, ONE))
-
+    return products.multiply(
+        of_word((build.ones(1, m),), ONE, m), total, of_word((build.ones(n),), n, ONE)
+    )

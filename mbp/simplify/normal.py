@@ -64,7 +64,6 @@ from mbp.simplify.words import (
     as_fraction,
     constant,
     content,
-    flip_word,
     form,
     identity,
     minus,
@@ -72,7 +71,6 @@ from mbp.simplify.words import (
     of_letter,
     of_word,
     plus,
-    powered,
     signed_kernel,
     times_number,
     transpose,
@@ -201,7 +199,7 @@ def inverse(total: Form) -> Form:
     n = total.rows
     if total.is_scalar:
         return power_form(total, -UNIT)
-    if all(not word or len(word) == 1 and isinstance(word[0], Diag) for _, word in total.terms):
+    if all(not word or (len(word) == 1 and isinstance(word[0], Diag)) for _, word in total.terms):
         return diagonal_matrix(power_form(diagonal_column(total), -UNIT))
     if total.single is None:
         c = content(total)
@@ -246,7 +244,9 @@ def _determinant(node: Expr) -> Form:
         if c == 1:
             return _determinant_letter(letter)
         if isinstance(node, Det):
-            return products.multiply(form(build.power(build.number(c), n)), _determinant_letter(letter))
+            return products.multiply(
+                form(build.power(build.number(c), n)), _determinant_letter(letter)
+            )
         size = form(build.scale(n, build.apply("log", build.number(abs(c)))))
         return plus(size, _determinant_letter(letter))
     match total.single:
@@ -444,7 +444,7 @@ def _frechet(node: Frechet) -> Form:
     parameters = tuple(form(c).expression() for c in node.parameters)
     if node.order == 0:
         return matrix_function(node.g, A, parameters)
-    terms = [(constant(1), ())]
+    terms: list[tuple[Form, tuple[Expr, ...]]] = [(constant(1), ())]
     for X in node.directions:
         pieces = _bare_terms(form(X))
         if len(terms) * len(pieces) > products.MOST_WORDS:
@@ -495,7 +495,9 @@ def matrix_function(g: sp.Expr, A: Form, parameters: tuple[Expr, ...]) -> Form:
     argument = A.expression()
     if is_(argument, "diagonal"):
         try:
-            return diagonal_matrix(form(build.map_scalar(g, x=diagonal_column(A).expression(), **names)))
+            return diagonal_matrix(
+                form(build.map_scalar(g, x=diagonal_column(A).expression(), **names))
+            )
         except ValueError:
             return node_form(build.frechet(g, argument, parameters))
     match argument:
@@ -527,7 +529,9 @@ def _numeric_parameters(
 def _polynomial(g: sp.Expr, A: Form) -> Form:
     value = zero(A.rows, A.cols)
     for c in sp.Poly(g, scalar.X).all_coeffs():
-        value = plus(products.multiply(value, A), products.multiply(form(build.number(c)), identity(A.rows)))
+        value = plus(
+            products.multiply(value, A), products.multiply(form(build.number(c)), identity(A.rows))
+        )
     return value
 
 

@@ -129,7 +129,9 @@ def _is_atom(base: Expr) -> bool:
     return form(base).letter is base
 
 
-def raised(pairs: Iterable[tuple[Expr, Exponent]], p: Exponent) -> tuple[tuple[Expr, Exponent], ...]:
+def raised(
+    pairs: Iterable[tuple[Expr, Exponent]], p: Exponent
+) -> tuple[tuple[Expr, Exponent], ...]:
     """The powers to the power p; a sum whose exponent becomes 1 will be multiplied out."""
     result: list[tuple[Expr, Exponent]] = []
     for base, q in pairs:
@@ -185,7 +187,7 @@ def _times(a: Form, b: Form) -> Form:
     terms: dict[Key, Fraction] = {}
     for (p, u), x in a.terms.items():
         for (q, v), y in b.terms.items():
-            if not q and not u and not v or not p and not u and not v:
+            if (not q and not u and not v) or (not p and not u and not v):
                 keys: Iterable[tuple[Key, Fraction]] = (((p or q, ()), UNIT),)
             else:
                 value = reduced(u + v) if u and v else of_word(u + v, rows, cols)
@@ -299,7 +301,9 @@ def _diagonal(word: Word, k: int) -> tuple[int, int, Form] | None:
     if stop is None:
         return None
     # diag(u) (A x) = u ∘ (A x): the last of several products in the order ends the word.
-    product = entrywise.entry_product(_column_of(word[k]), of_word(word[k + 1 : stop], following.rows, ONE))
+    product = entrywise.entry_product(
+        _column_of(word[k]), of_word(word[k + 1 : stop], following.rows, ONE)
+    )
     if product.single == (UNIT, (), word[k:stop]):
         return None
     return k, stop, product

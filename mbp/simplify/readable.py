@@ -132,7 +132,9 @@ def common_scalars(total: Form) -> tuple[Fraction, Powers]:
     """The number and the scalar powers that all terms share, most terms positive without them."""
     c = abs(content(total))
     negative = sum(1 for value in total.terms.values() if value < 0)
-    if 2 * negative > len(total.terms) or 2 * negative == len(total.terms) and _leads_negative(total):
+    if 2 * negative > len(total.terms) or (
+        2 * negative == len(total.terms) and _leads_negative(total)
+    ):
         c = -c
     shared: dict[Expr, Exponent] | None = None
     for powers, _ in total.terms:
@@ -202,7 +204,7 @@ def read_power(base: Expr, p: Exponent) -> Expr:
     if isinstance(p, Expr):
         return build.power(_read_base(base), read(p))
     X = _read_base(base)
-    if p.denominator == 2 and (isinstance(X, Inner) and X.args[0] is X.args[1] or abs(p) == HALF):
+    if p.denominator == 2 and ((isinstance(X, Inner) and X.args[0] is X.args[1]) or abs(p) == HALF):
         return powered(build.apply("sqrt", X), 2 * p)
     return powered(X, p)
 
@@ -228,9 +230,7 @@ def _grouped_scalars(total: Form) -> Iterator[Expr]:
             inside = {k: c for k, c in total.terms.items() if power in k[0]}
             rest = {k: c for k, c in total.terms.items() if power not in k[0]}
             if rest:
-                yield collect(
-                    read_form(Form(ONE, ONE, inside)), read_form(Form(ONE, ONE, rest))
-                )
+                yield collect(read_form(Form(ONE, ONE, inside)), read_form(Form(ONE, ONE, rest)))
 
 
 def _square(total: Form) -> Expr | None:
@@ -357,7 +357,7 @@ def _read_matrix(total: Form) -> Expr:
     for strategy in strategies:
         for candidate in strategy(total):
             candidates.append(candidate)
-            if not few or strategy is _mirrored and not isinstance(candidate, Sum):
+            if not few or (strategy is _mirrored and not isinstance(candidate, Sum)):
                 return candidate
     return shortest([*candidates, _plain(total)])
 
@@ -387,12 +387,12 @@ def _factored(total: Form) -> Iterator[Expr]:
         cut = v[0].rows
         left = {(p, w[: len(w) - len(v)]): x for (p, w), x in total.terms.items()
                 if len(w) >= len(v) and w[len(w) - len(v) :] == v}  # fmt: skip
-        if len(left) < 2 or total.rows != cut and any(not w for _, w in left):
+        if len(left) < 2 or (total.rows != cut and any(not w for _, w in left)):
             continue
         right = {(p, w[len(u) :]): x / c for (p, w), x in total.terms.items() if w[: len(u)] == u}
         if len(left) * len(right) < len(total.terms):
             continue
-        if len(right) < 2 or total.cols != cut and any(not w for _, w in right):
+        if len(right) < 2 or (total.cols != cut and any(not w for _, w in right)):
             continue
         L, R = Form(total.rows, cut, left), Form(cut, total.cols, right)
         if powers:
@@ -470,8 +470,7 @@ def _mirrored(total: Form) -> Iterator[Expr]:
 def _nearer(half: dict[Key, Fraction], key: Key, mirror: Key) -> Key:
     """Of a term and its transpose the one that shares more letters with the terms chosen so far."""
     if not half:
-        # Fewer transposes first.
-        return min(key, mirror, key=lambda k: (sum(isinstance(x, Transpose) for x in k[1]), key_order(k)))
+        return min(key, mirror, key=lambda k: (_transposes(k[1]), key_order(k)))
     first = next(iter(half))[1]
 
     def shared(k: Key) -> int:
@@ -479,6 +478,10 @@ def _nearer(half: dict[Key, Fraction], key: Key, mirror: Key) -> Key:
         return max(_overlap(word, first), _overlap(word[::-1], first[::-1]))
 
     return max((key, mirror), key=shared)
+
+
+def _transposes(word: Word) -> int:
+    return sum(isinstance(letter, Transpose) for letter in word)
 
 
 def _overlap(a: Word, b: Word) -> int:
@@ -628,7 +631,7 @@ def _apply_operator(operator: object, argument: Form, total: Form) -> Expr:
 def _diagonal_sum(total: Form) -> Iterator[Expr]:
     """A sum of diagonal matrices as one, in the diagonal matrices it is made of if it can be."""
     inside = {key: c for key, c in total.terms.items()
-              if not key[1] or len(key[1]) == 1 and isinstance(key[1][0], Diag)}  # fmt: skip
+              if not key[1] or (len(key[1]) == 1 and isinstance(key[1][0], Diag))}  # fmt: skip
     if sum(1 for _, word in inside if word) == 0 or len(inside) < 2:
         return
     column = entrywise.diagonal_column(Form(total.rows, total.cols, inside))
@@ -702,7 +705,9 @@ def read_letter(letter: Expr) -> Expr:
 
 
 def _descends(letter: Expr) -> bool:
-    if isinstance(letter, Variation | Kernel) or (isinstance(letter, Output) and letter.data[-1] > 1):
+    if isinstance(letter, Variation | Kernel) or (
+        isinstance(letter, Output) and letter.data[-1] > 1
+    ):
         return False
     return bool(letter.args)
 
@@ -764,4 +769,3 @@ def _lifted(v: Expr) -> Expr | None:
                 return None
             return build.matfun(scalar.body(name), inside)
     return None
-

@@ -62,7 +62,8 @@ def read(name: str, table: Mapping[str, Any]) -> Rewrite:
             raise MbpError(f"{table['lhs']} is neither a product nor one operation")
         if lhs.shape != rhs.shape:
             raise ShapeError(
-                f"{table['lhs']} is {shape_text(*lhs.shape)}, {table['rhs']} {shape_text(*rhs.shape)}"
+                f"{table['lhs']} is {shape_text(*lhs.shape)}, "
+                f"but {table['rhs']} is {shape_text(*rhs.shape)}"
             )
         when = tuple(
             (parse(text, names, RULEBOOK.functions), prop)
@@ -205,40 +206,34 @@ def _instance(rule: Rewrite, rhs: Expr, match: Match) -> Form | None:
 def _match_word(rule: _WordRule, word: Word, k: int) -> tuple[int, int, Match] | None:
     for match in _match_letter(rule.letters[rule.anchor], word[k], Match({}, {})):
         stop = k + 1
-        after: Match | None = match
-        for pattern in rule.letters[rule.anchor + 1 :]:
-            step = _beside(pattern, word[stop:], after, from_left=True)
-            if step is None:
-                after = None
-                break
-            n, after = step
-            stop += n
         start = k
-        if after is not None:
-            for pattern in reversed(rule.letters[: rule.anchor]):
-                step = _beside(pattern, word[:start], after, from_left=False)
-                if step is None:
-                    after = None
-                    break
-                n, after = step
-                start -= n
-        if after is not None:
-            return start, stop, after
+        whole: Match | None = match
+        for pattern in rule.letters[rule.anchor + 1 :]:
+            whole, n = _beside(pattern, word[stop:], whole, from_left=True)
+            stop += n
+        for pattern in reversed(rule.letters[: rule.anchor]):
+            whole, n = _beside(pattern, word[:start], whole, from_left=False)
+            start -= n
+        if whole is not None:
+            return start, stop, whole
     return None
 
 
-def _beside(pattern: Expr, word: Word, match: Match, from_left: bool) -> tuple[int, Match] | None:
-    """How many letters of `word`, from that end, the pattern takes, and what it then stands for."""
+def _beside(
+    pattern: Expr, word: Word, match: Match | None, from_left: bool
+) -> tuple[Match | None, int]:
+    """The match extended by the letters of `word` at that end, and how many letters it takes."""
+    if match is None:
+        return None, 0
     bound = _bound_word(pattern, match)
     if bound is not None:
         n = len(bound)
         piece = word[:n] if from_left else word[len(word) - n :]
-        return (n, match) if n and len(word) >= n and piece == bound else None
+        return (match, n) if n and len(word) >= n and piece == bound else (None, 0)
     if not word:
-        return None
-    for found in _match_letter(pattern, word[0] if from_left else word[-1], match):
-        return 1, found
-    return None
+        return None, 0
+    found = _match_letter(pattern, word[0] if from_left else word[-1], match)
+    return next(found, None), 1
 
 
 def _bound_word(pattern: Expr, match: Match) -> Word | None:
@@ -309,16 +304,15 @@ def _match_scaled(pattern: Expr, e: Expr, match: Match) -> Iterator[Match]:
             yield from _match(X, words.times_number(1 / number, total).expression(), match)
         return
     if total.single is None:
-        number, powers, word = words.content(total), (), None
-    else:
-        number, powers, word = total.single
-    if number == 1 and not powers:
-        return
-    scalar = Form(c.rows, c.cols, {(powers, ()): number})
-    if word is None:
+        number = words.content(total)
+        scalar = words.constant(number)
         rest = words.times_number(1 / number, total)
     else:
+        number, powers, word = total.single
+        scalar = Form(c.rows, c.cols, {(powers, ()): number})
         rest = words.of_word(word, total.rows, total.cols)
+    if scalar == words.constant(1):
+        return
     for found in _bind(c, scalar.expression(), match):
         yield from _match(X, rest.expression(), found)
 

@@ -85,12 +85,12 @@ def frames(rule: str, args: tuple[Expr, ...]) -> tuple[Frame, ...]:
 
     definition = RULEBOOK.decompositions[rule]
     outputs = RULEBOOK.call(rule, *args)
-    replacement = dict(zip((*definition.inputs, *definition.outputs), (*args, *outputs), strict=True))
+    replacement: dict[Expr, Expr] = dict(
+        zip((*definition.inputs, *definition.outputs), (*args, *outputs), strict=True)
+    )
     dims: dict[sp.Symbol, Dim] = {}
     for letter, actual in replacement.items():
-        dims.update(
-            (d, n) for d, n in zip(letter.shape, actual.shape, strict=True) if d.is_Symbol
-        )
+        dims.update((d, n) for d, n in zip(letter.shape, actual.shape, strict=True) if d.is_Symbol)
     found: list[Frame] = []
     for left, right in definition.equations:
         sides = [form(build.instantiate(side, replacement, dims)) for side in (left, right)]
@@ -141,10 +141,11 @@ def _frame(A: Form, R: Form, pieces: object) -> Frame | None:
     if len(bases) != 1:
         return None
     spectrum = bases.pop()
-    symbol = sp.Symbol("s", nonnegative=True) if is_(spectrum.args[0], "nonnegative") else sp.Symbol("s", real=True)
+    nonnegative = is_(spectrum.args[0], "nonnegative")
+    symbol = sp.Symbol("s", real=True, nonnegative=nonnegative or None)
     reader = _Scalars()
     eigenvalue = reader.column(v, spectrum, symbol)
-    if eigenvalue is None or eigenvalue != symbol and not symbol.is_nonnegative:
+    if eigenvalue is None or (eigenvalue != symbol and not symbol.is_nonnegative):
         return None
     others: tuple[tuple[Expr, Word, sp.Expr], ...] = ()
     if isinstance(pieces, tuple) and pieces and pieces[3] is W:
@@ -209,8 +210,14 @@ class _Scalars:
             case DiagVec(args=(Frechet() as function,)) if function.order == 0:
                 D = entrywise.diagonal_column(form(function.args[0])).expression()
                 inside = self.column(D, spectrum, s)
-                values = {scalar.parameter(k): self.symbol(c) for k, c in enumerate(function.parameters)}
-                return None if inside is None else function.g.subs(values).subs(scalar.X, inside).doit()
+                values = {
+                    scalar.parameter(k): self.symbol(c) for k, c in enumerate(function.parameters)
+                }
+                return (
+                    None
+                    if inside is None
+                    else function.g.subs(values).subs(scalar.X, inside).doit()
+                )
             case Product(args=(Diag(args=(u,)), *rest)):
                 left = self.column(u, spectrum, s)
                 right = self.column(build.matmul(*rest), spectrum, s)
@@ -260,18 +267,23 @@ class _Reader:
         for size in range(n, 1, -1):
             for start in range(n - size + 1):
                 stop = start + size
-                left, right = self._frame_letter(word[start]), self._frame_letter(flip(word[stop - 1])[1])
+                left, right = (
+                    self._frame_letter(word[start]),
+                    self._frame_letter(flip(word[stop - 1])[1]),
+                )
                 if left is None or right is None:
                     continue
                 core = self._core(word[start + 1 : stop - 1])
                 if core is None:
                     continue
                 X, off, diagonal = core
-                for (M, factor), at in ((left, self.i), (right, self.j)):
-                    off = off / factor.subs(self.i, at)
-                    diagonal = diagonal / factor
+                (before, a), (after, b) = left, right
                 yield _Reading(
-                    (*word[:start], *left[0]), (*flip_word(right[0])[1], *word[stop:]), X, off, diagonal
+                    (*word[:start], *before),
+                    (*flip_word(after)[1], *word[stop:]),
+                    X,
+                    off / (a * b.subs(self.i, self.j)),
+                    diagonal / (a * b),
                 )
 
     def _frame_letter(self, letter: Expr) -> tuple[Word, sp.Expr] | None:
@@ -445,7 +457,7 @@ def _collapsed_letter(letter: Expr, in_frame: bool) -> Form:
         return of_letter(letter)  # what a frame's core is made of stays for the word's reader
     if isinstance(letter, Transpose):
         return transpose(_collapsed_letter(letter.args[0], in_frame))
-    if isinstance(letter, Product | Variation) or isinstance(letter, Output):
+    if isinstance(letter, Product | Variation | Output):
         return form(letter)
     args = tuple(collapsed(form(arg), in_frame).expression() for arg in letter.args)
     return form(build.rebuild(letter, args))
@@ -470,9 +482,11 @@ def _spectral_trace(base: Expr) -> Form | None:
             scalars = _Scalars()
             reader = _Reader(frame, scalars)
             found = reader.diagonal(next(iter(D.terms))[1])
-            if found is None or found[0] is None or len(column.terms) != 1:
+            if found is None or len(column.terms) != 1:
                 continue
             X, _, f = found
+            if X is None:
+                continue
             value = _applied(frame, scalars, _of_eigenvalue(frame, f), None)
             X_form = of_word(X, X[0].rows, X[-1].cols)
             return products.trace(products.multiply(value, X_form))
@@ -555,6 +569,7 @@ def _function(
     terms: list[Form] = []
     slopes = sp.Integer(0)
     for X, off in kernels.items():
+        assert X is not None
         if off == 0 and len(kernels) > 1:
             continue  # Wᵀ X W and its transpose have one diagonal
         g = _antiderivative(frame, off)
@@ -645,4 +660,3 @@ def _shift(g: sp.Expr) -> sp.Expr | None:
     shift = shifts.pop()
     y = sp.Dummy("y", real=True)
     return shift if not g.subs(x + shift, y).has(x) else None
-

@@ -19,16 +19,9 @@ from mbp.expr.nodes import (
     Diag,
     Expr,
     Eye,
-    Frechet,
-    Hadamard,
-    Inverse,
     Kernel,
-    Map,
-    Number,
     Ones,
     Output,
-    Part,
-    Sum,
     Transpose,
     Variation,
     both,
@@ -53,7 +46,7 @@ HALF: Fraction = Fraction(1, 2)
 class Form:
     """A sum of words of one shape; `terms` maps (scalar powers, word) to the coefficient."""
 
-    __slots__ = ("rows", "cols", "terms", "_expression")
+    __slots__ = ("_expression", "cols", "rows", "terms")
 
     def __init__(self, rows: Dim, cols: Dim, terms: Terms) -> None:
         self.rows = rows
@@ -64,14 +57,14 @@ class Form:
     @property
     def is_scalar(self) -> bool:
         """Whether the shape is 1×1."""
-        return self.rows == ONE and self.cols == ONE
+        return self.rows is ONE and self.cols is ONE
 
     @property
     def single(self) -> tuple[Fraction, Powers, Word] | None:
         """(c, powers, word) when there is exactly one term."""
         if len(self.terms) != 1:
             return None
-        ((powers, word), c), = self.terms.items()
+        (((powers, word), c),) = self.terms.items()
         return c, powers, word
 
     @property
@@ -262,11 +255,11 @@ def flip(letter: Expr) -> tuple[int, Expr]:
         case Ones():
             return 1, build.ones(letter.cols, letter.rows)
         case Kernel():
-            turned = _turned_kernel(letter)
+            mirrored = _turned_kernel(letter)
             for sign in (1, -1):
-                if turned.args == letter.args and _same_kernel(turned, letter, sign):
+                if mirrored.args == letter.args and _same_kernel(mirrored, letter, sign):
                     return sign, letter
-            return signed_kernel(turned)
+            return signed_kernel(mirrored)
     if letter.is_square:
         if is_(letter, "symmetric"):
             return 1, letter
@@ -387,4 +380,3 @@ def forget_when_full() -> None:
     """Drops what is remembered once it is too much; called between top-level requests."""
     if len(_FORMS) > _MOST_REMEMBERED:
         _FORMS.clear()
-

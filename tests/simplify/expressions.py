@@ -100,8 +100,12 @@ def _COMPOUND(draw, rows, cols, depth):  # type: ignore[no-untyped-def]
     if rows == ONE and cols == ONE:
         yield lambda: (lambda d: build.tr(e(d, d)))(inner_dim())
         yield lambda: (lambda d, c: build.inner(e(d, c), e(d, c)))(inner_dim(), inner_dim())
-        yield lambda: (lambda d: build.logdet(_invertible(draw, d, e(d, d))))(draw(st.sampled_from((N, M_))))
-        yield lambda: (lambda d: build.det(_invertible(draw, d, e(d, d))))(draw(st.sampled_from((N, M_))))
+        yield lambda: (lambda d: build.logdet(_invertible(draw, d, e(d, d))))(
+            draw(st.sampled_from((N, M_)))
+        )
+        yield lambda: (lambda d: build.det(_invertible(draw, d, e(d, d))))(
+            draw(st.sampled_from((N, M_)))
+        )
         yield lambda: build.norm(e(N, draw(st.sampled_from((N, ONE)))))
 
 
@@ -118,8 +122,8 @@ def _positive(draw: st.DrawFn, rows: object, cols: object) -> Expr:
 
 
 def _invertible(draw: st.DrawFn, n: object, A: Expr) -> Expr:
-    C = next((v for v in VARIABLES if v.name == "C"))
-    O = next((v for v in VARIABLES if v.name == "O"))  # noqa: E741
+    C = next(v for v in VARIABLES if v.name == "C")
+    O = next(v for v in VARIABLES if v.name == "O")
     choices = [
         build.add(build.matmul(A, build.transpose(A)), build.eye(n)),
         build.add(build.apply("tanh", A), build.scale(build.number(7), build.eye(n))),

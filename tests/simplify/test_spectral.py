@@ -6,11 +6,22 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from mbp.expr import build
-from mbp.expr.build import eye, inv, matfun, matmul, powm, transpose
-from mbp.expr.nodes import Expr, Frechet, Inverse, Kernel, Output, Var, Variation, col, row, topological
 from mbp.definition import Definition
 from mbp.derive.deriver import derive
+from mbp.expr import build
+from mbp.expr.build import eye, inv, matfun, matmul, powm, transpose
+from mbp.expr.nodes import (
+    Expr,
+    Frechet,
+    Inverse,
+    Kernel,
+    Output,
+    Var,
+    Variation,
+    col,
+    row,
+    topological,
+)
 from mbp.invariants.declare import declare
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import collapse, equal
