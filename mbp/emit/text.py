@@ -38,10 +38,10 @@ def emit_text(
     body = environment.get_template(f"{target}/module.py.jinja").render(
         **context, helpers=(), imports=()
     )
-    helpers = _helpers(environment, target, body)
-    code = body + "".join(helpers)
+    brought = helpers(target, body)
+    code = body + "".join(brought)
     body = environment.get_template(f"{target}/module.py.jinja").render(
-        **context, helpers=helpers, imports=_imports(code)
+        **context, helpers=brought, imports=_imports(code)
     )
     return header(_digest(derivation), body)
 
@@ -107,9 +107,9 @@ def _gauss(n: int) -> str:
     return "\n".join([f"_GAUSS_{n} = (", *pairs, ")"])
 
 
-def _helpers(environment: jinja2.Environment, target: str, body: str) -> list[str]:
-    """The helper functions that `body` calls, and those that they call, in their file's order."""
-    template = environment.get_template(f"{target}/helpers.py.jinja")
+def helpers(target: str, body: str) -> list[str]:
+    """The functions that `body` calls from the target's helpers, and those that they call."""
+    template = _environment().get_template(f"{target}/helpers.py.jinja")
     texts = {
         name: "".join(block(template.new_context())).strip("\n") + "\n"
         for name, block in template.blocks.items()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import sympy as sp
 
 from mbp.errors import MbpError
-from mbp.plan.divided import Quotient
+from mbp.plan.divided import Quotient, softplus_argument
 
 SUM, TERM, UNARY, POWER, ATOM = range(5)
 """Binding strengths of Python's operators, weakest first."""
@@ -33,7 +33,7 @@ FUNCTIONS: dict[str, str] = {
     "log1p": "torch.log1p({})",
     "expm1": "torch.expm1({})",
     "sigmoid": "torch.sigmoid({})",
-    "softplus": "nn.functional.softplus({})",
+    "softplus": "_softplus({})",
     "relu": "torch.relu({})",
     "abs": "torch.abs({})",
     "sign": "torch.sign({})",
@@ -100,6 +100,8 @@ def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str]) -> Piece:
             return product_piece(g)
         if g.is_Pow:
             return power_piece(g)
+        if (u := softplus_argument(g)) is not None:
+            return f"_softplus({piece(u)[0]})", ATOM
         if isinstance(g, sp.log) and g.args[0].is_Add and sp.Integer(1) in g.args[0].args:
             return f"torch.log1p({piece(g.args[0] - 1)[0]})", ATOM
         if isinstance(g, sp.Max) and len(g.args) == 2 and sp.Integer(0) in g.args:

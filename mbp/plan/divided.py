@@ -120,7 +120,7 @@ def _sigmoid(g: sp.Expr) -> sp.Expr | None:
     return None
 
 
-def _softplus(g: sp.Expr) -> sp.Expr | None:
+def softplus_argument(g: sp.Expr) -> sp.Expr | None:
     """u with g = log(1 + eᵘ), if g is one."""
     if isinstance(g, sp.log) and g.args[0].is_Add and len(g.args[0].args) == 2:
         one, other = g.args[0].args
@@ -133,7 +133,7 @@ def _split(g: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:
     """(f, u) with g = f(u) and u not the variable itself: the outermost function of one operand."""
     if (u := _sigmoid(g)) is not None:
         return 1 / (1 + sp.exp(-scalar.X)), u
-    if (u := _softplus(g)) is not None:
+    if (u := softplus_argument(g)) is not None:
         return sp.log(1 + sp.exp(scalar.X)), u
     if g.is_Pow and not g.exp.has(scalar.X):
         if g.exp.is_Rational and not g.exp.is_Integer and abs(g.exp.p) > 1 and g.exp.q == 2:
@@ -141,7 +141,7 @@ def _split(g: sp.Expr) -> tuple[sp.Expr, sp.Expr] | None:
         if g.exp == -sp.Rational(1, 2):
             return 1 / scalar.X, sp.sqrt(g.base)
         return scalar.X**g.exp, g.base
-    if g.is_Pow and not g.base.has(scalar.X):
+    if g.is_Pow:
         return sp.exp(scalar.X), sp.log(g.base) * g.exp
     if isinstance(g, sp.tanh):
         return 1 / (1 + sp.exp(-scalar.X)), 2 * g.args[0]
@@ -203,7 +203,7 @@ def _leaf_first(f: sp.Expr, x: sp.Expr, y: sp.Expr) -> sp.Expr:
         return ExpQuotient(x, y)
     if _sigmoid(f) is not None:
         return SigmoidQuotient(x, y)
-    if _softplus(f) is not None:
+    if softplus_argument(f) is not None:
         return SoftplusQuotient(x, y)
     if f == sp.sin(scalar.X):
         return sp.cos((x + y) / 2) * Sinc((x - y) / 2)
@@ -292,7 +292,17 @@ def _smooth_second(g: sp.Expr, x: sp.Expr, y: sp.Expr, z: sp.Expr) -> sp.Expr:
     # The same function of the same two points at both ends of the quotient: see the target.
     a, b = sp.Dummy("a", real=True), sp.Dummy("b", real=True)
     quotient = _canonical(sp.Lambda((a, b), _first(g, a, b)))
-    return SecondQuotient(quotient, _lambda(sp.diff(g, scalar.X, 2)), x, y, z)
+    return SecondQuotient(quotient, _lambda(_curvature(g)), x, y, z)
+
+
+def _curvature(g: sp.Expr) -> sp.Expr:
+    """g″, for a sigmoid and its integral as products that neither cancel nor overflow."""
+    falling = 1 / ((1 + sp.exp(-scalar.X)) * (1 + sp.exp(scalar.X)))
+    if _sigmoid(g) == scalar.X:
+        return -falling * sp.tanh(scalar.X / 2)
+    if softplus_argument(g) == scalar.X:
+        return falling
+    return sp.diff(g, scalar.X, 2)
 
 
 def _canonical(function: Any) -> Any:
