@@ -42,6 +42,7 @@ FUNCTIONS: dict[str, str] = {
     "gamma": "_gamma({})",
     "loggamma": "torch.lgamma({})",
     "digamma": "torch.digamma({})",
+    "trigamma": "torch.polygamma(1, {})",
     "floor": "torch.floor({})",
     "ceiling": "torch.ceil({})",
 }

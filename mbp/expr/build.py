@@ -380,18 +380,18 @@ def map_scalar(g: sp.Expr, **arguments: Expr) -> Expr:
             return apply("relu", read(next(a for a in g.args if a != 0)))
         if isinstance(g, sp.Heaviside):
             return apply("relu", apply("sign", read(g.args[0])))
-        if isinstance(g, sp.Function) and len(g.args) == 1:
-            return apply(_name_of_function(g), read(g.args[0]))
+        if isinstance(g, sp.Function):
+            return apply(_name_of_function(g), read(g.args[-1]))
         raise MbpError(f"the scalar function {g} is outside the grammar")
 
     return full(read(sp.sympify(g)))
 
 
 def _name_of_function(g: sp.Expr) -> str:
-    body = g.func(scalar.X)
-    name = scalar.name_of(body)
+    # The order of a polygamma function comes before its variable.
+    name = scalar.name_of(g.func(*g.args[:-1], scalar.X))
     if name is None:
-        raise MbpError(f"the scalar function {g.func} is outside the grammar")
+        raise MbpError(f"the scalar function {g} is outside the grammar")
     return name
 
 

@@ -74,6 +74,7 @@ _FUNCTIONS = {
     "atan": r"\arctan",
     "gamma": r"\Gamma",
     "digamma": r"\psi",
+    "trigamma": r"\psi'",
 }
 
 _TRIANGLES = {

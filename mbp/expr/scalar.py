@@ -48,6 +48,7 @@ _BODIES: dict[str, sp.Expr] = {
     "gamma": sp.gamma(X),
     "loggamma": sp.loggamma(X),
     "digamma": sp.digamma(X),
+    "trigamma": sp.polygamma(1, X),
     "floor": sp.floor(X),
     "ceiling": sp.ceiling(X),
 }
