@@ -602,7 +602,7 @@ def _operator(letter: Expr) -> tuple[object, Expr] | None:
             return kind, X
         case Diag(args=(DiagVec(args=(X,)),)) if not is_(X, "diagonal"):
             return "diag", X
-        case DiagVec(args=(X,)):
+        case DiagVec(args=(X,)) if not is_(X, "diagonal"):
             return DiagVec, X
         case Vec(args=(X,)):
             return Vec, X
