@@ -16,7 +16,7 @@ import sympy as sp
 
 from mbp.errors import MbpError, PropertyError
 from mbp.expr.dims import Dim, dim_names
-from mbp.expr.nodes import Expr, Output, Var, topological
+from mbp.expr.nodes import DimSize, Expr, Output, Var, topological
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
@@ -45,7 +45,8 @@ def random_sizes(
     no small sizes do.
     """
     nodes = list(topological(*exprs))
-    names = dim_names(*(d for node in nodes for d in node.shape))
+    counted = [node.data[0] for node in nodes if isinstance(node, DimSize)]
+    names = dim_names(*counted, *(d for node in nodes for d in node.shape))
     needs = [need for node in nodes for need in _needs(node)]
     even = [node.rows for node in nodes if _is_even(node)]
     shapes = {d for node in nodes for d in node.shape if not d.is_Symbol and not d.is_Integer}
