@@ -1,0 +1,104 @@
+"""Numeric derivatives along admissible curves agree with those known in closed form."""
+
+import numpy as np
+import pytest
+
+from mbp.expr.nodes import Expr
+from mbp.expr.parser import parse
+from mbp.invariants.declare import declare
+from mbp.rulebook import RULEBOOK
+from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array, multiprecision
+from mbp.verify.differences import Instance, aligned, directional_derivatives, random_instance
+from mbp.verify.evaluate import Interpreter
+
+BOTH = pytest.mark.parametrize(
+    ("at", "tolerance"), [(FLOAT64, 1e-9), (multiprecision(50), 1e-25)], ids=["float64", "mpmath"]
+)
+
+
+def differentiated(
+    text: str, at: Arithmetic, seed: int = 0, **declarations: str
+) -> tuple[Instance, dict[str, Array], dict[str, Array], Array, Array]:
+    """The instance, points and directions by name, the value and its numeric derivative."""
+    names = {name: declare(name, words) for name, words in declarations.items()}
+    Y: Expr = parse(text, names, RULEBOOK.functions)
+    instance = random_instance([Y], np.random.default_rng(seed), at)
+    point = {x.name: value for x, value in instance.point.items()}
+    direction = {x.name: value for x, value in instance.direction.items()}
+    value = Interpreter(instance.at(0.0), at).value(Y)
+    return instance, point, direction, value, directional_derivatives([Y], instance)[0]
+
+
+def close(at: Arithmetic, A: Array, B: Array, tolerance: float) -> bool:
+    return at.norm(A - B) <= tolerance * (1 + at.norm(B))
+
+
+@BOTH
+def test_products_and_inverses(at: Arithmetic, tolerance: float) -> None:
+    _, p, d, _, dY = differentiated("X.T @ X", at, X="m n")
+    assert close(at, dY, d["X"].T @ p["X"] + p["X"].T @ d["X"], tolerance)
+    _, p, d, Y, dY = differentiated("inv(A)", at, A="n n invertible")
+    assert close(at, dY, -Y @ d["A"] @ Y, tolerance)
+
+
+@BOTH
+def test_constraints_hold_to_first_order(at: Arithmetic, tolerance: float) -> None:
+    _, _, _, _, dY = differentiated("Q.T @ Q", at, Q="m n orthonormal_columns")
+    assert close(at, dY, 0 * dY, tolerance)
+    _, _, d, _, dY = differentiated("P @ P", at, P="n n projector")
+    assert close(at, dY, d["P"], tolerance)
+    _, _, _, _, dY = differentiated("det(A)", at, A="n n antisymmetric invertible")
+    assert at.norm(dY) > 1e-3
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(5))
+def test_eigenvectors_follow_one_branch(at: Arithmetic, tolerance: float, seed: int) -> None:
+    _, p, d, U, dU = differentiated("eig(S)[0]", at, seed, S="n n symmetric")
+    values = np.diagonal(U.T @ p["S"] @ U)
+    gaps = values - values.reshape(-1, 1) + at.eye(len(U))
+    expected = U @ ((U.T @ d["S"] @ U) / gaps * (1 - np.eye(len(U), dtype=int)))
+    assert close(at, dU, expected, 100 * tolerance)
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(5))
+def test_the_completion_of_a_full_svd_does_not_rotate(
+    at: Arithmetic, tolerance: float, seed: int
+) -> None:
+    instance, _, _, U, dU = differentiated("svd_full(X)[0]", at, seed, X="m n")
+    null = U[:, instance.sizes["n"] :]
+    assert close(at, null.T @ dU[:, instance.sizes["n"] :], 0 * (null.T @ null), 10 * tolerance)
+    assert close(at, U.T @ dU + dU.T @ U, 0 * U, 10 * tolerance)
+    assert at.norm(dU) > 1e-3
+
+
+@BOTH
+def test_a_projector_onto_a_deficient_range_keeps_its_rank(
+    at: Arithmetic, tolerance: float
+) -> None:
+    _, p, d, P, dP = differentiated("projector(A)", at, A="m n")
+    rank = round(float(np.trace(P)))
+    assert 0 < rank < min(p["A"].shape)
+    # dP = (I − P) dA A⁺ + its transpose (Golub and Pereyra 1973).
+    half = (at.eye(len(P)) - P) @ d["A"] @ at.pinv(p["A"])
+    assert close(at, dP, half + half.T, 100 * tolerance)
+
+
+@BOTH
+def test_generalised_eigenvectors_and_factors(at: Arithmetic, tolerance: float) -> None:
+    text = "generalized_eig(A, B)[0]"
+    _, p, d, V, dV = differentiated(text, at, A="n n symmetric", B="n n positive_definite")
+    zero = dV.T @ p["B"] @ V + V.T @ d["B"] @ V + V.T @ p["B"] @ dV
+    assert close(at, zero, 0 * zero, 100 * tolerance)
+    _, p, d, L, dL = differentiated("cholesky(A)", at, A="n n positive_definite")
+    assert close(at, dL @ L.T + L @ dL.T, d["A"], 10 * tolerance)
+
+
+def test_alignment_undoes_signs_and_block_rotations() -> None:
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    turned = Q.copy()
+    turned[:, 1] *= -1
+    turned[:, 3:] = turned[:, 3:] @ np.array([[0.0, -1.0], [1.0, 0.0]])
+    assert np.allclose(aligned(turned, Q, [[0], [1], [2], [3, 4]], FLOAT64), Q)
