@@ -115,7 +115,8 @@ def merged(pairs: Iterable[tuple[Expr, Exponent]]) -> Merged:
     if exponents:
         inside = form(build.add(*exponents))
         if inside.terms:
-            total[build.apply("exp", inside.expression())] = UNIT
+            whole = build.apply("exp", inside.expression())
+            total[whole] = sum_exponents(total.get(whole, Fraction(0)), UNIT)
     sums = {base for base in changed if total[base] == 1 and not _is_atom(base)}
     powers = ((base, p) for base, p in total.items() if p != 0 and base not in sums)
     return Merged(tuple(sorted(powers, key=lambda pair: order(pair[0]))),
