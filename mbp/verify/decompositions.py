@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from mbp.errors import MbpError
 from mbp.expr.nodes import Expr, Output, Var
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import Arithmetic, Array
+from mbp.verify.solving import Evaluate, Solver
 
 Function = Callable[..., tuple[Array, ...]]
-Evaluate = Callable[[Expr, Mapping[Expr, Array]], Array]
 
 _FUNCTIONS: dict[str, Function] = {
     "svd": lambda at, A: _svd(at, A),
@@ -33,24 +32,29 @@ def _svd(at: Arithmetic, A: Array) -> tuple[Array, ...]:
 
 
 def outputs_of(
-    node: Output, inputs: tuple[Array, ...], at: Arithmetic, evaluate: Evaluate
+    node: Output,
+    inputs: tuple[Array, ...],
+    at: Arithmetic,
+    sizes: Mapping[str, int],
+    evaluate: Evaluate,
+    near: tuple[Array, ...] | None = None,
 ) -> tuple[Array, ...]:
     """All outputs of the decomposition that `node` is one of, at the given inputs.
 
-    Diagonal outputs are matrices. `evaluate` computes a forward that is an expression. Raises
-    MbpError when the rule has no forward that has a numeric meaning here.
+    Diagonal outputs are matrices. A decomposition whose rule says no forward that is known here
+    is solved from its equations, for the solution nearest to `near` if that is given. Raises
+    MbpError when no solution is found.
     """
     rule = RULEBOOK.decompositions[node.rule]
     forward = RULEBOOK.forward(node.rule)
-    if forward is None:
-        raise MbpError(f"{node.rule} has no forward: give the values of its outputs")
-    if forward.function is None:
+    if forward is not None and forward.function is None:
         env: dict[Expr, Array] = dict(zip(rule.inputs, inputs, strict=True))
-        return tuple(evaluate(expression, env) for expression in forward.expressions)
-    function = _FUNCTIONS.get(forward.function.rpartition(".")[2])
-    if function is None:
-        raise MbpError(f"{node.rule}: {forward.function} has no numeric meaning here")
-    results = dict(zip(forward.returns, function(at, *inputs), strict=True))
+        return tuple(evaluate(expression, env, at) for expression in forward.expressions)
+    name = "" if forward is None else (forward.function or "").rpartition(".")[2]
+    if forward is None or name not in _FUNCTIONS:
+        solver = Solver(rule, inputs, sizes, at, evaluate)
+        return solver.solution() if near is None else solver.near(near)
+    results = dict(zip(forward.returns, _FUNCTIONS[name](at, *inputs), strict=True))
     return tuple(_output(Y, results, inputs, rule.inputs, at) for Y in rule.outputs)
 
 

@@ -30,8 +30,10 @@ from mbp.verify.instances import (
     random_sizes,
     random_variation,
 )
+from mbp.verify.solving import UnsolvedError
 
 _MOST_ATTEMPTS = 1000
+_MOST_UNSOLVED = 20
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,18 @@ def random_instance(
     `tall` prefers sizes with more rows than columns. Raises MbpError when no instance with finite
     values is found.
     """
+    unsolved = 0
     for _ in range(_MOST_ATTEMPTS):
         seed = int(rng.integers(2**63))
         rough = _instance(exprs, np.random.default_rng(seed), FLOAT64, tall)
-        if _is_finite(exprs, rough.at(0.0)):
+        try:
+            finite = _is_finite(exprs, rough.at(0.0))
+        except UnsolvedError:
+            unsolved += 1
+            if unsolved == _MOST_UNSOLVED:
+                raise
+            continue
+        if finite:
             if arithmetic is FLOAT64:
                 return rough
             return _instance(exprs, np.random.default_rng(seed), arithmetic, tall)
@@ -102,6 +112,10 @@ class _Branch(Interpreter):
         super().__init__(env, base.arithmetic)
         self._base = base
 
+    def near(self, node: Output) -> tuple[Array, ...]:
+        """The decomposition's outputs at the base point."""
+        return self._base.outputs(node, tuple(self._base.values(node.args)))
+
     def outputs(self, node: Output, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The decomposition's outputs, what it leaves free as at the base point."""
         key = node.rule, node.args
@@ -110,7 +124,7 @@ class _Branch(Interpreter):
                 Y if blocks is None else aligned(Y, Y0, blocks, self.arithmetic)
                 for Y, Y0, blocks in zip(
                     super().outputs(node, inputs),
-                    self._base.outputs(node, tuple(self._base.values(node.args))),
+                    self.near(node),
                     self._base.free_blocks(node),
                     strict=True,
                 )
