@@ -166,7 +166,8 @@ class ModuleText:
         `like` names, for a result, the tensor to whose shape it is summed: the gradient of what
         was broadcast.
         """
-        body = Body(self.names.copy(), known, self.tensors[0], self._dims())
+        order = len(self._shape(self.tensors[0]).split())
+        body = Body(self.names.copy(), known, self.tensors[0], order, self._dims())
         texts = body.print(program, wishes, keep, like)
         kept = [self.names.name(v) for v in keep if v not in program.results.values()]
         returned = []
@@ -260,10 +261,12 @@ class ModuleText:
         assert derivation is not None
         over = tuple(H.name for H in derivation.cotangents.values())
         given = (*self.tensors, *self.cotangents)
+        backward = (*primal, *self.cotangents, *self.saved)
+        varied = [name for name in derivation.gradients if name in backward]
         second = self.function(
-            "_second_gradients", program, (*given, *over, *self.saved),
-            {name: f"grad_{name}" for name in derivation.gradients}, known=self.plan.saved,
-            like={name: name for name in derivation.gradients},
+            "_second_gradients", program.restricted(varied), (*given, *over, *self.saved),
+            {name: f"grad_{name}" for name in varied}, known=self.plan.saved,
+            like={name: name for name in varied},
         )  # fmt: skip
         tangents = tuple(f"d{name}" for name in derivation.gradients)
         second_variations = self.function(
@@ -271,23 +274,20 @@ class ModuleText:
             {name: f"d{name}" for name in derivation.variations}, known=self.plan.saved,
             like={f"grad_{name}": name for name in self.differentiable},
         )  # fmt: skip
-        backward = (*primal, *self.cotangents, *self.saved)
-        varied = tuple(x for x in derivation.gradients if x in backward)
         kept = tuple(t for t in second.tensors if t not in over)
         used = (*varied, *(t for t in second_variations.tensors if t not in tangents))
         return {
             "over": list(over),
             "second": second,
             "second_variations": second_variations,
-            "second_results": list(derivation.gradients),
-            "second_names": [f"grad_{x}" for x in derivation.gradients],
+            "second_results": varied,
+            "second_names": [f"grad_{x}" for x in varied],
             "second_kept": list(kept),
             "second_kept_forward": list(dict.fromkeys((*kept, *used))),
             "second_tensors": list(second.tensors),
-            "second_primal": list(varied),
+            "second_primal": varied,
             "second_returned": [
-                f"grad_{x}" if x in derivation.gradients else "None"
-                for x in (*backward, *self.constants)
+                f"grad_{x}" if x in varied else "None" for x in (*backward, *self.constants)
             ],
             "second_tangents_all": [f"d{x}" for x in (*primal, *self.cotangents)],
             "second_variation_tensors": list(second_variations.tensors),

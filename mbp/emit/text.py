@@ -6,11 +6,13 @@ import hashlib
 import re
 from functools import lru_cache
 from importlib.resources.abc import Traversable
+from typing import Literal
 
 import jinja2
 from sympy.integrals.quadrature import gauss_legendre
 
 from mbp.derive.derivation import Derivation
+from mbp.derive.deriver import second as derive_second
 from mbp.emit.files import header
 from mbp.emit.module import ModuleText, source_texts
 from mbp.errors import MbpError
@@ -23,16 +25,20 @@ TARGETS = ("torch",)
 
 
 def emit_text(
-    derivation: Derivation, target: str = "torch", second: Derivation | None = None
+    derivation: Derivation,
+    target: str = "torch",
+    second: Derivation | Literal["derive"] | None = "derive",
 ) -> str:
     """The source of the module for a derived layer, the same byte for byte every time.
 
-    `second` is the derivation of the backward pass, for double backward; without it the module
-    refuses to differentiate twice. Raises MbpError for an unknown target, for an expression that
-    the target cannot compute and for names that would collide.
+    `second` is the derivation of the backward pass, for double backward; without one, or where
+    none can be derived, the module refuses to differentiate twice. Raises MbpError for an unknown
+    target, for an expression that the target cannot compute and for names that would collide.
     """
     if target not in TARGETS:
         raise MbpError(f"unknown target {target!r}; known are {', '.join(TARGETS)}")
+    if second == "derive":
+        second = _second_or_none(derivation)
     context = ModuleText(plan(derivation, second)).context()
     environment = _environment()
     body = environment.get_template(f"{target}/module.py.jinja").render(
@@ -44,6 +50,13 @@ def emit_text(
         **context, helpers=brought, imports=_imports(code)
     )
     return header(_digest(derivation), body)
+
+
+def _second_or_none(derivation: Derivation) -> Derivation | None:
+    try:
+        return derive_second(derivation)
+    except MbpError:  # such as a function whose derivative has no derivative in the grammar
+        return None
 
 
 def _environment() -> jinja2.Environment:

@@ -131,8 +131,9 @@ def _wish(value: Value) -> str:
 class Body:
     """The lines of one function, printed from a program.
 
-    `known` are the values that the function is given; `reference` is the tensor whose dtype and
-    device new tensors take; `dims` is where a dimension can be read: (tensor's name, axis).
+    `known` are the values that the function is given; `reference` is the tensor whose dtype,
+    device and batch new tensors take, of `order` dimensions without the batch; `dims` is where
+    a dimension can be read: (tensor's name, axis).
     """
 
     def __init__(
@@ -140,12 +141,14 @@ class Body:
         names: Names,
         known: Iterable[Value],
         reference: str,
+        order: int,
         dims: Mapping[sp.Symbol, tuple[str, int]],
     ) -> None:
         self.names = names
         self._blocks: list[_Block] = []
         self._known = set(known)
         self._reference = reference
+        self._reference_order = order
         self._dims = dims
         self._used_dims: set[sp.Symbol] = set()
         self._uses: Counter[Value] = Counter()
@@ -197,10 +200,15 @@ class Body:
     def _zeros(self, value: Value, like: str | None) -> str:
         if like is not None:
             return f"torch.zeros_like({like})"
-        if value.rows == value.cols == ONE:
-            return f"{self._reference}.new_zeros(())"
-        sizes = ", ".join(self._dim(n) for n in (value.rows, value.cols))
-        return f"{self._reference}.new_zeros((*{self._reference}.shape[:-2], {sizes}))"
+        sides = [value.rows, value.cols]
+        if value.form is Form.RAW:
+            sides = [n for n in sides[:1] if not value.is_scalar]
+        batch = (
+            f"{self._reference}.shape[:{-self._reference_order}]" if self._reference_order else ""
+        )
+        batch = batch or f"{self._reference}.shape"
+        sizes = "".join(f", {self._dim(n)}" for n in sides)
+        return f"{self._reference}.new_zeros((*{batch}{sizes}))"
 
     def lines(self, tail: str) -> list[str]:
         """All lines, with `tail` at the end, but for what nothing uses."""
@@ -542,22 +550,32 @@ class Body:
             name = f"divided{len(self._functions) + 1 if self._functions else ''}"
             self._functions[body] = name
             head = f"def {name}(x1: Tensor, x2: Tensor, x3: Tensor) -> Tensor:"
-            inside = (f"    {line}" for line in _broken(f"return {body}"))
+            inside = (f"    {line}" for line in _body(kernel, names))
             self._blocks.append(_Block((name,), ("", head, *inside, "")))
         return f"_paths({self._functions[body]}, {lam}, {A}, {B})", ATOM
 
 
+def _body(g: sp.Expr, names: Mapping[sp.Symbol, str]) -> list[str]:
+    """The lines that return g, what occurs in it more than once first."""
+    if g.has(sp.Lambda):
+        return _broken(f"return {scalar_piece(g, names)[0]}")
+    repeated, (rest,) = sp.cse(g, sp.numbered_symbols("r", start=1))
+    lines = [f"{name} = {scalar_piece(part, names)[0]}" for name, part in repeated]
+    return [*lines, f"return {scalar_piece(rest, names)[0]}"]
+
+
 def _broken(line: str) -> list[str]:
-    """`line`, its outermost call's arguments on lines of their own where it is too long."""
-    if len(line) <= _WIDTH or not line.endswith(")"):
+    """`line`, the arguments of the one call that it is on lines of their own if it is too long."""
+    call = re.match(r"return \w+\(", line)
+    if len(line) <= _WIDTH or call is None:
         return [line]
-    depth, start, pieces = 0, line.index("(") + 1, []
-    for k, letter in enumerate(line):
-        depth += (letter == "(") - (letter == ")")
+    depth, start, pieces = 1, call.end(), []
+    for k in range(call.end(), len(line)):
+        depth += (line[k] == "(") - (line[k] == ")")
         in_lambda = line[start:k].lstrip().startswith("lambda") and ":" not in line[start:k]
-        if (letter == "," and depth == 1 and not in_lambda) or (k == len(line) - 1 and depth == 0):
+        if depth == 0 and k < len(line) - 1:
+            return [line]  # the call is only a part of it
+        if depth == 0 or (line[k] == "," and depth == 1 and not in_lambda):
             pieces.append(line[start:k].strip())
             start = k + 1
-    if start <= len(line) - 1:
-        return [line]  # the outermost parentheses are not the whole
-    return [line[: line.index("(") + 1], *(f"    {piece}," for piece in pieces), ")"]
+    return [line[: call.end()], *(f"    {piece}," for piece in pieces), ")"]

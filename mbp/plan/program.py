@@ -10,7 +10,7 @@ import sympy as sp
 from mbp.derive.derivation import Derivation
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Output, Var
-from mbp.plan.graph import Graph
+from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering
 from mbp.plan.value import Form, Value, topological
 from mbp.simplify import simplify
@@ -26,6 +26,14 @@ class Program:
     inputs: tuple[Value, ...]
     values: tuple[Value, ...]
     results: Mapping[str, Value]
+
+    def restricted(self, names: Iterable[str]) -> Program:
+        """The program for some of the results only."""
+        results = {name: self.results[name] for name in names}
+        outside = frozenset(self.inputs)
+        needed = set(topological(results.values(), outside))
+        kept = tuple(v for v in self.values if v in needed)
+        return Program(self.inputs, kept, results)
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,8 @@ def _returned(graph: Graph, v: Value, as_vector: bool) -> Value:
         if v.op == "as_column" and v.args[0].op == "column":
             return v.args[0].args[0]
     v = graph.dense(v)
+    if v.op == "zeros" and v.cols == ONE:
+        return graph.make("zeros", shape=v_shape(v), form=Form.RAW)
     if v.op == "column":
         return v.args[0]
     if v.is_scalar:

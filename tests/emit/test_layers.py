@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from mbp.derive.deriver import second
 from mbp.emit import emit_text, load
 from mbp.layers import registry
 
@@ -86,7 +85,7 @@ def texts():
     def text(name):
         if name not in found:
             derivation = registry()[name].derive()
-            found[name] = emit_text(derivation, second=second(derivation))
+            found[name] = emit_text(derivation)
         return found[name]
 
     return text
@@ -118,7 +117,7 @@ def test_a_broadcast_input_collects_its_gradient(texts):
 
 def test_emission_is_deterministic(texts):
     derivation = registry()["ncuts_j2"].derive()
-    assert emit_text(derivation, second=second(derivation)) == texts("ncuts_j2")
+    assert emit_text(derivation) == texts("ncuts_j2")
 
 
 def test_a_module_stands_alone(texts, tmp_path):

@@ -6,7 +6,6 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from mbp.api import one_off_layer
-from mbp.derive.deriver import second
 from mbp.emit import emit_text, load
 
 DTYPE = torch.float64
@@ -18,7 +17,7 @@ def o2p():
         "logm(F.T @ F + eps * eye(d))", {"F": "m d", "eps": "scalar positive constant"}, "o2p"
     )
     derivation = layer.derive()
-    module = load(emit_text(derivation, second=second(derivation)), "o2p")
+    module = load(emit_text(derivation), "o2p")
     return lambda F: module.o2p(F, 1e-2)
 
 
@@ -70,7 +69,7 @@ def test_third_derivatives_are_refused(o2p, F):
 
 def test_without_a_second_derivation_double_backward_is_refused(F):
     derivation = one_off_layer("logm(F.T @ F)", {"F": "m d"}, "plain").derive()
-    module = load(emit_text(derivation), "plain")
+    module = load(emit_text(derivation, second=None), "plain")
     x = F.clone().requires_grad_()
     (first,) = torch.autograd.grad(module.plain(x).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="no second derivative"):
