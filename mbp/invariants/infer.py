@@ -127,6 +127,17 @@ def transposed(A: Expr) -> Expr:
     return A if is_(A, "symmetric") else build.transpose(A)
 
 
+def _spelled(factors: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The factors with (A B)ᵀ written as Bᵀ Aᵀ."""
+    word: list[Expr] = []
+    for A in factors:
+        if isinstance(A, Transpose) and isinstance(A.args[0], Product):
+            word.extend(transposed(factor) for factor in reversed(A.args[0].args))
+        else:
+            word.append(A)
+    return tuple(word)
+
+
 def is_palindrome(factors: tuple[Expr, ...]) -> bool:
     """Whether the reversed product of transposes is the same word."""
     return all(
@@ -193,7 +204,8 @@ for _prop, _other in (
     ("symmetric", "symmetric"), ("antisymmetric", "antisymmetric"), ("diagonal", "diagonal"),
     ("lower_triangular", "upper_triangular"), ("upper_triangular", "lower_triangular"),
     ("orthogonal", "orthogonal"), ("invertible", "invertible"),
-    ("full_column_rank", "full_row_rank"), ("full_row_rank", "full_column_rank"), ("positive", "positive"), ("nonnegative", "nonnegative"),
+    ("full_column_rank", "full_row_rank"), ("full_row_rank", "full_column_rank"),
+    ("positive", "positive"), ("nonnegative", "nonnegative"),
     ("positive_definite", "positive_definite"), ("positive_semidefinite", "positive_semidefinite"),
     ("projector", "projector"),
 ):  # fmt: skip
@@ -242,25 +254,28 @@ def _nonnegative_number(A: Expr) -> Answer:
 
 @infers("symmetric", Product)
 def _symmetric_product(A: Expr) -> Answer:
-    if is_palindrome(A.args):
-        _, middle = _half(A.args)
+    factors = _spelled(A.args)
+    if is_palindrome(factors):
+        _, middle = _half(factors)
         return True if middle is None or is_(middle, "symmetric") else None
     return True if all(is_(factor, "diagonal") for factor in A.args) else None
 
 
 @infers("positive_semidefinite", Product)
 def _psd_product(A: Expr) -> Answer:
-    if not is_palindrome(A.args):
+    factors = _spelled(A.args)
+    if not is_palindrome(factors):
         return None
-    _, middle = _half(A.args)
+    _, middle = _half(factors)
     return True if middle is None or is_(middle, "positive_semidefinite") else None
 
 
 @infers("positive_definite", Product)
 def _pd_product(A: Expr) -> Answer:
-    if not is_palindrome(A.args):
+    factors = _spelled(A.args)
+    if not is_palindrome(factors):
         return True if _positive_diagonals(A.args) else None
-    half, middle = _half(A.args)
+    half, middle = _half(factors)
     if not all(is_(factor, "full_row_rank") for factor in half):
         return None
     return True if middle is None or is_(middle, "positive_definite") else None
@@ -313,9 +328,10 @@ def _psd_diag(A: Expr) -> Answer:
 
 @infers("projector", Product)
 def _projector_product(A: Expr) -> Answer:
-    if not is_palindrome(A.args):
+    factors = _spelled(A.args)
+    if not is_palindrome(factors):
         return None
-    half, middle = _half(A.args)
+    half, middle = _half(factors)
     if middle is not None and not is_(middle, "projector"):
         return None
     return _every("orthonormal_columns", half)
