@@ -7,6 +7,7 @@ and moved to the front. Everything that needs a property belongs to `mbp.simplif
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from numbers import Rational as RationalNumber
 from typing import Any, TypeAlias
 
@@ -132,14 +133,18 @@ def add(*terms: Expr) -> Expr:
     for term in terms:
         flat.extend(term.args if isinstance(term, Sum) else (term,))
     total = Sum(*flat) if len(flat) > 1 else flat[0]  # checks the shapes
-    kept = [term for term in flat if not is_zero(term)]
-    if all(isinstance(term, Number) and term.value.is_Rational for term in kept):
-        if total.is_scalar:
-            return number(sum((term.data[0] for term in kept), sp.Integer(0)))
+    # Numbers in front are one number, as they are when a sum is written term by term.
+    front = list(takewhile(_is_rational, flat))
+    value = sum((term.data[0] for term in front), sp.Integer(0))
+    kept = [number(value)] if value else []
+    kept += [term for term in flat[len(front) :] if not is_zero(term)]
+    if not kept:
         return zeros(*total.shape)
-    if len(kept) == 1:
-        return kept[0]
-    return total if len(kept) == len(flat) else Sum(*kept)
+    return kept[0] if len(kept) == 1 else Sum(*kept)
+
+
+def _is_rational(A: Expr) -> bool:
+    return isinstance(A, Number) and bool(A.value.is_Rational)
 
 
 def negate(A: Expr) -> Expr:
