@@ -235,6 +235,8 @@ class Body:
             return True
         if value.op == "transpose":
             return self._is_named(value.args[0])
+        if value.op == "scale" and value.is_scalar:
+            return value.args[0].op == "number"
         return value.op in ("number", "size", "ones", "zeros", "input")
 
     def _is_named(self, value: Value) -> bool:

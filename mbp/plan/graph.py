@@ -200,13 +200,15 @@ class Graph:
             bare.append(A)
         return self.scale(c, self.make("multiply", *bare, shape=v_shape(kept[0])))
 
-    def symmetric_part(self, v: Value) -> Value:
-        """½(A + Aᵀ)."""
-        if v.form is Form.DIAGONAL or v.is_scalar:
-            return v
+    def part(self, kind: str, v: Value) -> Value:
+        """A projection onto a pattern of entries, such as the symmetric part."""
         if v.op == "scale":
-            return self.scale(v.args[0], self.symmetric_part(v.args[1]))
-        return self.make("part", self.dense(v), data=("sym",), shape=v_shape(v))
+            return self.scale(v.args[0], self.part(kind, v.args[1]))
+        if v.form is Form.DIAGONAL and kind in ("sym", "lower", "upper", "diag"):
+            return v
+        if kind == "diag":
+            return self.diagonal(self.diagonal_of(v))
+        return self.make("part", self.dense(v), data=(kind,), shape=v_shape(v))
 
     def row_sum(self, v: Value) -> Value:
         """A1, the sums of the rows as a column."""

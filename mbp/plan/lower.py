@@ -51,7 +51,7 @@ from mbp.expr.nodes import (
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
 from mbp.plan.graph import Graph, v_shape
-from mbp.plan.sums import Term, assembled
+from mbp.plan.sums import Term, assembled, without_identities
 from mbp.plan.value import Form, Value
 from mbp.rulebook import RULEBOOK, Forward
 
@@ -96,7 +96,7 @@ class Lowering:
                 return graph.eye(n)
             case Ones() | Zeros():
                 return graph.make("ones" if isinstance(node, Ones) else "zeros", shape=node.shape)
-            case Sum() | Product() | Frechet() | Scale():
+            case Sum() | Product() | Frechet() | Scale() | Part(data=(("sym" | "skew"),)):
                 return assembled(graph, self._terms(node), node.shape)
             case Transpose(args=(X,)):
                 return self.value(X) if is_(X, "symmetric") else graph.transpose(self.value(X))
@@ -156,19 +156,8 @@ class Lowering:
             return graph.add(strict, graph.eye(x.rows))
         for kind, names in _STRUCTURE.items():
             if properties.intersection(names):
-                return self._take(kind, raw)
+                return graph.part(kind, raw)
         return raw
-
-    def _take(self, kind: str, v: Value) -> Value:
-        """The part of v on a pattern of entries."""
-        graph = self.graph
-        if v.op == "scale":
-            return graph.scale(v.args[0], self._take(kind, v.args[1]))
-        if v.form is Form.DIAGONAL and kind in ("sym", "lower", "upper", "diag"):
-            return v
-        if kind == "diag":
-            return graph.diagonal(graph.diagonal_of(v))
-        return graph.make("part", graph.dense(v), data=(kind,), shape=v_shape(v))
 
     # --- products and inverses --------------------------------------------------------------
 
@@ -204,6 +193,10 @@ class Lowering:
                 return self._terms(expression)
             case Product():
                 return self._product_terms(node)
+            case Part(data=(("sym" | "skew") as kind,), args=(X,)):
+                half, sign = sp.Rational(1, 2), -1 if kind == "skew" else 1
+                terms = [term.scaled(half, ()) for term in self._terms(X)]
+                return terms + [term.mirrored(graph).scaled(sp.Integer(sign), ()) for term in terms]
         value = self.value(node)
         return [] if value.op == "zeros" else [Term((value,))]
 
@@ -211,24 +204,38 @@ class Lowering:
         terms = [Term(())]
         for position, factor in enumerate(node.args):
             options = self._terms(factor)
-            if len(options) > 1 and not self._pays_to_distribute(node, position, options):
+            after = self._word_of(node.args[position + 1 :])
+            before = terms[0].word if terms else ()
+            if len(options) > 1 and not self._pays_to_distribute(before, factor, options, after):
                 options = [Term((self.value(factor),))]
             terms = [left.times(right) for left in terms for right in options]
         return terms
 
-    def _pays_to_distribute(self, node: Product, position: int, options: list[Term]) -> bool:
+    def _word_of(self, factors: tuple[Expr, ...]) -> tuple[Value, ...]:
+        """The word of a product for its cost, a factor that is a sum standing for itself."""
+        word: tuple[Value, ...] = ()
+        for position, factor in enumerate(factors):
+            terms = self._terms(factor)
+            if len(terms) == 1:
+                word += terms[0].word
+            else:
+                shape = factor.shape
+                word += (self.graph.make("stand_in", data=(position,), shape=shape),)
+        return word
+
+    def _pays_to_distribute(
+        self,
+        before: tuple[Value, ...],
+        factor: Expr,
+        options: list[Term],
+        after: tuple[Value, ...],
+    ) -> bool:
         """Whether the words through one factor's terms cost less than forming that factor."""
         graph = self.graph
-        before, after = (
-            tuple(
-                graph.make("stand_in", data=(k,), shape=arg.shape)
-                for k, arg in enumerate(args, start=start)
-            )
-            for args, start in ((node.args[:position], 0), (node.args[position + 1 :], position))
-        )
-        whole = graph.make("stand_in", data=(-1,), shape=node.args[position].shape)
-        formed = sum(graph.cost(t.word) for t in options) + graph.cost((*before, whole, *after))
-        return sum(graph.cost((*before, *t.word, *after)) for t in options) < formed
+        whole = graph.make("stand_in", data=(-1,), shape=factor.shape)
+        apart = [without_identities((*before, *term.word, *after)) for term in options]
+        formed = sum(graph.cost(term.word) for term in options)
+        return sum(map(graph.cost, apart)) < formed + graph.cost((*before, whole, *after))
 
     def _inverse(self, A: Expr) -> Value:
         if is_(A, "orthogonal"):
@@ -257,7 +264,7 @@ class Lowering:
     def _part(self, kind: str, A: Expr) -> Value:
         if kind == "diag" and A.is_square:
             return self.graph.diagonal(self._diagonal_of(A))
-        return self._take(kind, self.value(A))
+        return self.graph.part(kind, self.value(A))
 
     def _determinant(self, node: Expr) -> Value:
         graph = self.graph

@@ -66,39 +66,46 @@ def assembled(graph: Graph, terms: list[Term], shape: tuple[Dim, Dim]) -> Value:
 
 def _normal(graph: Graph, word: Word) -> Word:
     """`word` without identities, with a product in it that exists already as one letter."""
+    kept = without_identities(word)
+    return graph.contracted(kept)
+
+
+def without_identities(word: Word) -> Word:
+    """`word` without the identities in it, unless it is one."""
     kept = tuple(v for v in word if not (v.op == "ones" and v.form is Form.DIAGONAL))
-    return graph.contracted(kept) if kept else word[:1]
+    return kept or word[:1]
 
 
 def _group(graph: Graph, words: dict[Word, sp.Expr]) -> list[Value]:
     """The values whose sum is Σ number · word."""
     if not words:
         return []
-    pairs, rest = _pairs(graph, words)
+    symmetric, rest = _pairs(graph, words, sp.Integer(1))
+    antisymmetric, rest = _pairs(graph, rest, sp.Integer(-1))
     values = _factored(graph, rest)
-    if pairs:
-        half = graph.add(*_factored(graph, pairs))
-        values.append(graph.symmetric_part(half))
+    for kind, pairs in (("sym", symmetric), ("skew", antisymmetric)):
+        if pairs:
+            values.append(graph.part(kind, graph.add(*_factored(graph, pairs))))
     return values
 
 
 def _pairs(
-    graph: Graph, words: dict[Word, sp.Expr]
+    graph: Graph, words: dict[Word, sp.Expr], sign: sp.Expr
 ) -> tuple[dict[Word, sp.Expr], dict[Word, sp.Expr]]:
-    """Words that occur with their transposes, one of each pair with twice its number; the rest.
+    """Words that occur with `sign` times their transposes, one of each pair doubled; the rest.
 
-    c w + c wᵀ = (2c w)_sym: half of the products are enough.
+    c w + c wᵀ is the symmetric part of 2c w, so half of the products are enough.
     """
     starts = Counter(word[0] for word in words)
     pairs: dict[Word, sp.Expr] = {}
     rest = dict(words)
     for word, number in words.items():
         other = mirrored(graph, word)
-        if word not in rest or other == word or rest.get(other) != number:
+        if word not in rest or other == word or rest.get(other) != sign * number:
             continue
         del rest[word], rest[other]
         first = max((word, other), key=lambda w: (starts[w[0]], w == word))
-        pairs[first] = 2 * number
+        pairs[first] = 2 * words[first]
     return pairs, rest
 
 

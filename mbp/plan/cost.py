@@ -1,0 +1,110 @@
+"""What a program costs, as polynomials in the dimensions: operations and bytes moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import sympy as sp
+
+from mbp.derive.derivation import Derivation
+from mbp.expr.dims import ONE, Dim
+from mbp.plan.program import Program, plan
+from mbp.plan.value import Form, Value
+
+_BYTES = 8  # of a float64
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Floating-point operations, a multiplication and an addition being two, and bytes moved."""
+
+    flops: sp.Expr
+    bytes: sp.Expr
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(sp.expand(self.flops + other.flops), sp.expand(self.bytes + other.bytes))
+
+    def at(self, sizes: Mapping[str, int]) -> Cost:
+        """The cost with some dimensions given."""
+        values = {sp.Symbol(n, integer=True, positive=True): k for n, k in sizes.items()}
+        return Cost(self.flops.subs(values), self.bytes.subs(values))
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """The cost of a layer's passes on one sample, and the bytes kept from forward to backward."""
+
+    forward: Cost
+    backward: Cost
+    saved: sp.Expr
+
+    def at(self, sizes: Mapping[str, int]) -> LayerCost:
+        """The cost with some dimensions given."""
+        saved = Cost(sp.Integer(0), self.saved).at(sizes).bytes
+        return LayerCost(self.forward.at(sizes), self.backward.at(sizes), saved)
+
+
+def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -> LayerCost:
+    """The cost of a derived layer as it is emitted, planned for `sizes` or for m ≫ d."""
+    planned = plan(derivation, None, sizes)
+    saved = sum((_entries(v) for v in planned.saved), sp.Integer(0))
+    return LayerCost(cost(planned.forward), cost(planned.backward), sp.expand(_BYTES * saved))
+
+
+def cost(program: Program) -> Cost:
+    """The leading-order cost of a program."""
+    total = Cost(sp.Integer(0), sp.Integer(0))
+    for value in program.values:
+        if value.op not in _FREE and value.form is not Form.NUMBER:
+            moved = _entries(value) + sum((_entries(arg) for arg in value.args), sp.Integer(0))
+            total += Cost(_flops(value), _BYTES * moved)
+    return total
+
+
+_FREE = (
+    "input", "number", "size", "item", "column", "vector", "scalar", "transpose", "as_column",
+    "as_diagonal", "ones", "zeros", "eye", "indices",
+)  # fmt: skip
+
+
+def _entries(v: Value) -> sp.Expr:
+    if v.form in (Form.NUMBER, Form.CALL) or v.op in ("ones", "zeros"):
+        return sp.Integer(0)
+    return v.rows if v.form is Form.DIAGONAL else v.rows * v.cols
+
+
+def _decomposition(m: Dim, n: Dim, function: str) -> sp.Expr:
+    # Leading orders of Golub and Van Loan, section 8.6, with vectors.
+    if function.endswith("qr"):
+        return 4 * m * n**2
+    if function.endswith(("svd", "pinv")):
+        return 6 * m * n**2 + 20 * n**3
+    if function.endswith("cholesky"):
+        return n**3 / 3
+    return 9 * n**3
+
+
+_FLOPS: dict[str, Callable[[Value], sp.Expr]] = {
+    "matmul": lambda v: 2 * v.rows * v.args[0].cols * v.cols,
+    "eigh": lambda v: 9 * v.args[0].rows ** 3,
+    "call": lambda v: _decomposition(v.args[0].rows, v.args[0].cols, v.data[0]),
+    "cholesky": lambda v: v.rows**3 / 3,
+    "lu_factor": lambda v: 2 * v.args[0].rows ** 3 / 3,
+    "inverse": lambda v: 2 * v.rows**3,
+    "det": lambda v: 2 * v.args[0].rows ** 3 / 3,
+    "logdet": lambda v: 2 * v.args[0].rows ** 3 / 3,
+    "cholesky_solve": lambda v: 2 * v.rows**2 * v.cols,
+    "lu_solve": lambda v: 2 * v.rows**2 * v.cols,
+    "triangular_solve": lambda v: v.rows**2 * v.cols,
+    "paths": lambda v: 3 * v.rows**3,
+    "row_sum": lambda v: v.rows * v.args[0].cols,
+    "sum": lambda v: v.args[0].rows * (ONE if v.args[0].form is Form.DIAGONAL else v.args[0].cols),
+    "add": lambda v: _entries(v) * (len(v.args) - 1),
+    "multiply": lambda v: _entries(v) * (len(v.args) - 1),
+    "entrywise": lambda v: _entries(v) * max(1, int(v.data[0].count_ops())),
+}
+
+
+def _flops(v: Value) -> sp.Expr:
+    return sp.expand(_FLOPS[v.op](v) if v.op in _FLOPS else _entries(v))
