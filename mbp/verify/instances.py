@@ -442,5 +442,11 @@ def _fixed_rank(known: frozenset[str], X: Array, dX: Array, at: Arithmetic) -> C
     E, F = at.eye(len(P)), at.eye(len(Q))
     if known & {"symmetric", "antisymmetric"}:
         M = dX @ pinv - P @ dX @ pinv / 2
-        return lambda t: (E + t * M) @ X @ (E + t * M).T
+        sign = 1 if "symmetric" in known else -1
+
+        def moved(t: Any) -> Array:
+            Y = (E + t * M) @ X @ (E + t * M).T
+            return (Y + sign * Y.T) / 2  # exactly, not to rounding error
+
+        return moved
     return lambda t: (E + t * (dX @ pinv)) @ X @ (F + t * (pinv @ dX @ (F - Q)))
