@@ -39,7 +39,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
 
 RESERVED = (
     "torch", "nn", "Tensor", "Any", "Function", "Literal", "Callable", "ctx", "self", "given",
-    "dtype", "layer", *OPTIONS,
+    "dtype", "layer", "rank_report", "RankReport", *OPTIONS,
 )  # fmt: skip
 """Names that an emitted module uses itself."""
 
@@ -252,6 +252,12 @@ class ModuleText:
         }
         if plan.second is not None and plan.second_variation is not None:
             context |= self._second(plan.second, plan.second_variation, primal)
+        context["ranges"] = None
+        if plan.ranges is not None:
+            context["ranges"] = self.function(
+                "_ranges", plan.ranges, self.tensors, {"W": "W", "Psi": "Psi"},
+                comments=(f"{name} = {text(A)}" for name, A in plan.compared.items()),
+            )  # fmt: skip
         return context | self._interface(list(extra))
 
     def _second(

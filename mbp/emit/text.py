@@ -140,7 +140,7 @@ def helpers(target: str, body: str) -> list[str]:
 
 def _imports(code: str) -> list[str]:
     words = set(re.findall(r"\w+", code))
-    typing = [name for name in ("Any", "Literal", "NoReturn") if name in words]
+    typing = [name for name in ("Any", "Literal", "NamedTuple", "NoReturn") if name in words]
     lines = ["from collections.abc import Callable"] if "Callable" in words else []
     return [*lines, f"from typing import {', '.join(typing)}"]
 

@@ -39,9 +39,9 @@ _PARTS = {
 }
 
 _CALLS = {
-    "cholesky": "torch.linalg.cholesky({})",
-    "lu_factor": "torch.linalg.lu_factor({})",
-    "eigh": "torch.linalg.eigh({})",
+    "cholesky": "_cholesky({})",
+    "lu_factor": "torch.linalg.lu_factor_ex({})",
+    "eigh": "_each(torch.linalg.eigh, {})",
     "det": "torch.linalg.det({})[..., None, None]",
     "logdet": "torch.linalg.slogdet({})[1][..., None, None]",
     "inverse": "torch.linalg.inv({})",
@@ -51,7 +51,9 @@ _CALLS = {
     "with_diagonal": "_with_diagonal({}, on_tie)",
 }
 
-_COUNTS = {"eigh": 2, "lu_factor": 2}
+_COUNTS = {"eigh": 2, "lu_factor": 3}
+
+_ISOLATED = ("eigh", "svd", "qr", "pinv")
 
 _TRANSPARENT = ("as_column", "as_diagonal")
 
@@ -528,6 +530,10 @@ class Body:
         function, options, _ = value.data
         words = [self._text(arg) for arg in value.args]
         words += [f"{key}={option}" for key, option in options]
+        if function == "torch.linalg.cholesky":
+            return f"_cholesky({', '.join(words)})", ATOM
+        if function.startswith("torch.linalg.") and function.split(".")[-1] in _ISOLATED:
+            return f"_each({', '.join([function, *words])})", ATOM
         return f"{function}({', '.join(words)})", ATOM
 
     def _entrywise(self, value: Value) -> Piece:

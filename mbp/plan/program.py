@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sympy as sp
 
 from mbp.derive.derivation import Derivation
+from mbp.expr import build
 from mbp.expr.dims import ONE
-from mbp.expr.nodes import Expr, Output, Var
+from mbp.expr.nodes import Expr, Inner, Output, Sum, Var
 from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering
 from mbp.plan.value import Form, Value, topological
@@ -43,8 +44,10 @@ class Plan:
     forward: the outputs. saved: what backward and variation take from the forward pass besides
     the layer's inputs. backward: the gradients from cotangents. variation: the variations of the
     outputs. second, second_variation: the same two of the backward pass as a layer of its own,
-    in the layer's inputs and cotangents, if a second derivation was given. `vectors` names what the
-    caller passes as the vector of a diagonal, `hints` what the proof calls some of the values.
+    in the layer's inputs and cotangents, if a second derivation was given. `vectors` names what
+    the caller passes as the vector of a diagonal, `hints` what the proof calls some of the
+    values. ranges: the two matrices whose ranges the layer compares, if it does; `compared`
+    are their expressions.
     """
 
     derivation: Derivation
@@ -58,6 +61,8 @@ class Plan:
     variation: Program
     second: Program | None = None
     second_variation: Program | None = None
+    ranges: Program | None = None
+    compared: Mapping[str, Expr] = field(default_factory=dict)
 
 
 def plan(
@@ -78,6 +83,9 @@ def plan(
     if second is not None:
         parts += [second.gradients, second.variations]
         variables += [*second.definition.inputs.values(), *second.cotangents.values()]
+    compared = compared_ranges(tuple(layer.outputs.values()))
+    if compared is not None:
+        parts.append(compared)
     graph = Graph(representative_sizes(derivation, sizes))
     roots = [expr for part in parts for expr in part.values()]
     lowering = Lowering(graph, roots, frozenset(x for x in variables if x.name in vectors))
@@ -90,8 +98,9 @@ def plan(
     ]
     forward = frozenset(topological(lowered[0].values()))
     saved = _saved(lowered[1].values(), forward)
-    programs = [_program(results) if k == 0 else _program(results, frozenset(saved))
-                for k, results in enumerate(lowered)]  # fmt: skip
+    ranges = _program(lowered.pop()) if compared is not None else None
+    given = frozenset(saved)
+    rest = [_program(results, given) for results in lowered[1:]]
     return Plan(
         derivation,
         second,
@@ -99,8 +108,30 @@ def plan(
         vectors,
         tuple(v for v in saved if v.op != "input"),
         lowering.hints,
-        *programs,
+        _program(lowered[0]),
+        rest[0],
+        rest[1],
+        rest[2] if second is not None else None,
+        rest[3] if second is not None else None,
+        ranges,
+        compared or {},
     )
+
+
+def compared_ranges(outputs: tuple[Expr, ...]) -> Mapping[str, Expr] | None:
+    """Matrices with the ranges W and Ψ, where the only output is c ‖Π_W − Π_Ψ‖² (50), (59)."""
+    if len(outputs) != 1:
+        return None
+    _, whole = build.coefficient(outputs[0])
+    if not (isinstance(whole, Inner) and whole.args[0] is whole.args[1]):
+        return None
+    terms = whole.args[0].args if isinstance(whole.args[0], Sum) else ()
+    projectors = [simplify(build.coefficient(term)[1]) for term in terms]
+    if len(projectors) != 2 or not all(
+        isinstance(P, Output) and P.rule == "projector" for P in projectors
+    ):
+        return None
+    return {"W": projectors[0].args[0], "Psi": projectors[1].args[0]}
 
 
 def vector_names(derivation: Derivation, second: Derivation | None) -> frozenset[str]:

@@ -157,3 +157,37 @@ def test_only_the_declared_structure_is_read(texts):
     X = normal(4, 4)
     for left, right in zip(eig(X), eig((X + X.T) / 2), strict=True):
         torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("name", ["o2p", "projector", "ncuts_j2"])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_sample_that_is_not_finite_spoils_no_other(name, bad, texts):
+    smooth, inputs = CASES[name]
+    layer = smooth(getattr(load(texts(name), name), name))
+    clean = tuple(torch.stack([x, x * 1.1]) for x in inputs)
+    spoilt = tuple(x.clone() for x in clean)
+    spoilt[0][1, 0, 0] = bad
+    gradients = []
+    for batch in (clean, spoilt):
+        batch = tuple(x.requires_grad_() for x in batch)
+        gradients.append(torch.autograd.grad(layer(*batch).sum(), batch[0])[0])
+    torch.testing.assert_close(gradients[1][0], gradients[0][0])
+    assert not gradients[1][1].isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["ncuts_j1", "ncuts_j2"])
+def test_the_rank_report_counts_and_certifies(name, texts):
+    module = load(texts(name), name)
+    E = partition(8, 2)
+    F = torch.cat([E, torch.zeros(8, 1)], 1).to(DTYPE)
+    report = module.rank_report(F, torch.eye(3, dtype=DTYPE), E)
+    assert (report.rank_W, report.rank_Psi, report.certified) == (2, 2, True)
+    assert report.gap == pytest.approx(1)
+    assert not module.rank_report(normal(8, 3).abs(), torch.eye(3, dtype=DTYPE), E).certified
+
+
+@pytest.mark.parametrize("name", ["ncuts_j1_affinity", "ncuts_j2_affinity"])
+def test_an_affinity_has_a_rank_report_too(name, texts):
+    M = normal(6, 3).abs()
+    report = load(texts(name), name).rank_report(M @ M.mT, partition(6, 2))
+    assert (report.rank_W, report.rank_Psi) == (3, 2)
