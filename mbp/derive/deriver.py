@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mbp.definition import Definition
 from mbp.derive.adjoint import holds_variation, move
 from mbp.derive.derivation import Derivation, Step
 from mbp.derive.implicit import variation_of
-from mbp.derive.variation import Varied, is_constant, letters_at, vary
+from mbp.derive.proofs import decomposition_proof, matrix_function_proof
+from mbp.derive.variation import Varied, is_constant, varied_down_to
 from mbp.expr import build
 from mbp.expr.nodes import (
     Expr,
@@ -26,7 +28,7 @@ from mbp.expr.nodes import (
 from mbp.invariants.infer import declared
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.rulebook import RULEBOOK
-from mbp.simplify import simplify
+from mbp.simplify import collapse, simplify
 
 _NONLINEAR = (Frechet, Output, Kernel, Inverse, Map)
 
@@ -67,10 +69,10 @@ class _Deriver:
     given: Mapping[str, Expr] | None = None
     letter: str = "G"
     steps: list[Step] = field(default_factory=list)
-    proven: set[tuple[str, tuple[Expr, ...]]] = field(default_factory=set)
+    proven: set[tuple[Any, ...]] = field(default_factory=set)
 
     def derivation(self) -> Derivation:
-        outputs = {name: simplify(Y) for name, Y in self.definition.outputs.items()}
+        outputs = {name: collapse(Y) for name, Y in self.definition.outputs.items()}
         self.outputs = outputs
         self.stages = _stages(tuple(outputs.values()))
         self._open()
@@ -107,50 +109,30 @@ class _Deriver:
         self.steps.append(Step(None, None, heading="Step 1: the variation"))
 
     def _vary(self, stage: Expr) -> Varied:
-        by: list[str] = []
-        memo: dict[Expr, Expr] = {}
-        boundary = set(self.stages) - {stage}
-
-        def d(node: Expr) -> Expr:
-            if node not in memo:
-                if is_constant(node):
-                    memo[node] = build.zeros(*node.shape)
-                elif isinstance(node, Var) or node in boundary:
-                    memo[node] = build.variation(node)
-                else:
-                    memo[node] = level(node)
-            return memo[node]
-
-        def level(node: Expr) -> Expr:
-            varied = vary(node, d)
-            by.extend(name for name in varied.by if name not in by)
-            return varied.variation
-
         if isinstance(stage, Var):
             return Varied(build.variation(stage), ())
-        for node in _between(stage, boundary):  # bottom up: deep expressions do not recurse
-            d(node)
-        if isinstance(stage, Output):
-            self._prove(stage)
-        result = simplify(level(stage))
-        self.steps.append(Step(build.variation(stage), result, tuple(by)))
-        return Varied(result, tuple(by))
+        self._prove(stage)
+        varied = varied_down_to(stage, set(self.stages) - {stage})
+        result = simplify(varied.variation)
+        self.steps.append(Step(build.variation(stage), result, varied.by))
+        return Varied(result, varied.by)
 
-    def _prove(self, stage: Output) -> None:
-        """The proof of a decomposition's variation from its defining equations, once a call."""
-        if (stage.rule, stage.args) in self.proven:
+    def _prove(self, stage: Expr) -> None:
+        """Where the rule of a spectral or implicit stage comes from, once for each."""
+        match stage:
+            case Output():
+                key: tuple[Any, ...] = (stage.rule, stage.args)
+            case Frechet() if stage.order == 0:
+                key = (stage.g, stage.args)
+            case _:
+                return
+        if key in self.proven:
             return
-        self.proven.add((stage.rule, stage.args))
-        replacement, dims = letters_at(stage, build.variation)
-
-        def actual(side: Expr | None) -> Expr | None:
-            return None if side is None else build.instantiate(side, replacement, dims)
-
-        self.steps.append(Step(None, None, heading=f"From the defining equations of {stage.rule}"))
-        for step in variation_of(RULEBOOK.decompositions[stage.rule]).steps:
-            if step.by == "back in matrix form":
-                continue  # the line that follows, for each output
-            self.steps.append(Step(actual(step.lhs), actual(step.rhs), (step.by,), step.note))
+        self.proven.add(key)
+        if isinstance(stage, Output):
+            self.steps += decomposition_proof(stage)
+        else:
+            self.steps += matrix_function_proof(stage)
         self.steps.append(Step(None, None, heading="Step 1, continued"))
 
     def _compose(self, levels: Mapping[Expr, Varied]) -> dict[str, Expr]:
@@ -247,18 +229,6 @@ def project(M: Expr, x: Var) -> Expr:
     for name in VOCABULARY.minimal(declared(x)):
         M = simplify(VOCABULARY[name].project(M, x))
     return M
-
-
-def _between(stage: Expr, boundary: set[Expr]) -> list[Expr]:
-    """The nodes below `stage` and above the boundary, operands first."""
-    inner: set[Expr] = set()
-    stack = list(stage.args)
-    while stack:
-        node = stack.pop()
-        if node.args and node not in boundary and node not in inner:
-            inner.add(node)
-            stack.extend(node.args)
-    return [node for node in topological(stage) if node in inner]
 
 
 def _stages(outputs: tuple[Expr, ...]) -> tuple[Expr, ...]:

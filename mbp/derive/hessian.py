@@ -81,7 +81,7 @@ def matrix_of(linear: Expr, x: Var) -> Expr | None:
 def _of_product(linear: Product, x: Var, known: dict[Expr, bool]) -> Expr | None:
     k = next(k for k, A in enumerate(linear.args) if known[A])
     active, after = linear.args[k], linear.args[k + 1 :]
-    tail: Expr | None = active
+    tail: Expr = active
     if after:
         column = build.matmul(*after)
         match active:

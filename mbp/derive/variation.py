@@ -88,6 +88,41 @@ def vary(node: Expr, d: Callable[[Expr], Expr]) -> Varied:
     return Varied(_instantiated(rule, node, d), (f"d {rule.name}",))
 
 
+def varied_down_to(root: Expr, boundary: set[Expr]) -> Varied:
+    """d(root) in terms of the d(·) of its variables and of the expressions of `boundary`."""
+    by: dict[str, None] = {}
+    known: dict[Expr, Expr] = {}
+
+    def d(node: Expr) -> Expr:
+        if node not in known:
+            if is_constant(node):
+                known[node] = build.zeros(*node.shape)
+            elif isinstance(node, Var) or node in boundary:
+                known[node] = build.variation(node)
+            else:
+                varied = vary(node, d)
+                by.update(dict.fromkeys(varied.by))
+                known[node] = varied.variation
+        return known[node]
+
+    for node in _between(root, boundary):  # bottom up: deep expressions do not recurse
+        d(node)
+    varied = vary(root, d)
+    return Varied(varied.variation, tuple(dict.fromkeys([*by, *varied.by])))
+
+
+def _between(root: Expr, boundary: set[Expr]) -> list[Expr]:
+    """The nodes below `root` and above the boundary, operands first."""
+    inner: set[Expr] = set()
+    stack = list(root.args)
+    while stack:
+        node = stack.pop()
+        if node.args and node not in boundary and node not in inner:
+            inner.add(node)
+            stack.extend(node.args)
+    return [node for node in topological(root) if node in inner]
+
+
 def _instantiated(rule: VariationRule, node: Expr, d: Callable[[Expr], Expr]) -> Expr:
     assert rule.variation is not None
     dims: dict[sp.Symbol, Dim] = {}

@@ -1,0 +1,56 @@
+"""Where the variations of decompositions and of matrix functions come from, as lines of a proof."""
+
+from __future__ import annotations
+
+from mbp.derive.derivation import Step
+from mbp.derive.implicit import variation_of
+from mbp.derive.variation import letters_at, varied_down_to, vary
+from mbp.expr import build
+from mbp.expr.nodes import Expr, Frechet, Output
+from mbp.rulebook import RULEBOOK
+from mbp.simplify import collapse, simplify
+
+
+def decomposition_proof(stage: Output) -> list[Step]:
+    """From the defining equations of a decomposition to its kernels, in the letters at hand."""
+    replacement, dims = letters_at(stage, build.variation)
+
+    def actual(side: Expr | None) -> Expr | None:
+        return None if side is None else build.instantiate(side, replacement, dims)
+
+    steps = [Step(None, None, heading=f"From the defining equations of {stage.rule}")]
+    for step in variation_of(RULEBOOK.decompositions[stage.rule]).steps:
+        if step.by != "back in matrix form":  # the deriver's own line for each output
+            steps.append(Step(actual(step.lhs), actual(step.rhs), (step.by,), step.note))
+    return steps
+
+
+def matrix_function_proof(stage: Frechet) -> list[Step]:
+    """From g(A) = U g(Q) Uᵀ to the divided difference of g, in which the poles cancel (43).
+
+    The eigenvectors' and the eigenvalues' paths, each with its kernel, are varied by the rule of
+    the eigenvalue problem and collapsed to one kernel.
+    """
+    A = stage.args[0]
+    U, Q = RULEBOOK.call("eig", A)
+    parameters = {
+        c: build.var(f"c{k}", 1, 1, ("constant",)) for k, c in enumerate(stage.parameters)
+    }
+    spelled = U @ build.frechet(stage.g, Q, tuple(parameters.values())) @ U.T
+    varied = varied_down_to(spelled, {U, Q}).variation
+    paths = {build.variation(output): vary(output, build.variation).variation for output in (U, Q)}
+    substituted = build.substitute(varied, paths)
+    back: dict[Expr, Expr] = {constant: c for c, constant in parameters.items()}
+
+    def shown(side: Expr) -> Expr:
+        return build.substitute(side, back)
+
+    dY = build.variation(stage)
+    return [
+        Step(None, None, heading="The function of a symmetric matrix"),
+        Step(A, U @ Q @ U.T, ("definition",), "eigenvalues and eigenvectors"),
+        Step(stage, shown(spelled), ("definition",), "g acts on the eigenvalues"),
+        Step(dY, shown(simplify(varied)), ("product rule",), "(43)"),
+        Step(dY, shown(simplify(substituted)), ("eig varied",), "both paths, with their poles"),
+        Step(dY, shown(collapse(substituted)), ("divided difference",), "the poles cancel"),
+    ]
