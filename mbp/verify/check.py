@@ -23,7 +23,11 @@ from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Output, Var
 from mbp.invariants.infer import declared
 from mbp.rulebook import RULEBOOK
+from mbp.verify.arithmetic import FLOAT64
+from mbp.verify.differences import Instance, aligned, directional_derivatives, is_frame
+from mbp.verify.evaluate import Interpreter
 from mbp.verify.instances import (
+    Curve,
     curve,
     deficient_ranks,
     is_fixed,
@@ -146,7 +150,7 @@ class _Instance:
         self.torch_values: dict[Expr, Tensor] = {
             x: self._stacked(x, points) for x, points in self.values.items()
         }
-        plain = self.plain(self.torch_values)
+        self.expected = plain = self.plain(self.torch_values)
         self.cotangents = {
             name: torch.from_numpy(rng.normal(size=value.shape)) for name, value in plain.items()
         }
@@ -295,24 +299,25 @@ class _Instance:
         return float((mine - theirs).norm()) / size
 
     def _against_differences(self, x: Var, gradient: Tensor) -> float:
-        step = 1e-3
-        points = self.values[x]
-        variations = [random_variation(x, X, self.rng) for X in points]
-        curves = [curve(x, X, dX) for X, dX in zip(points, variations, strict=True)]
-
-        def at(t: float) -> float:
-            X = self._stacked(x, [path(t) for path in curves])
-            return float(self.loss(self.plain({**self.torch_values, x: X})))
-
-        def central(h: float) -> float:
-            return (at(h) - at(-h)) / (2 * h)
-
-        # Two extrapolations of the central difference: an error of sixth order in the step.
-        coarse, middle, fine = (central(step / 2**k) for k in range(3))
-        first, second = (4 * middle - coarse) / 3, (4 * fine - middle) / 3
-        expected = (16 * second - first) / 15
-        dX = self._stacked(x, variations)
-        found = float((gradient * dX).sum())
+        """Against differences of the definition along one admissible curve for each sample."""
+        expected, variations = 0.0, []
+        for k, index in enumerate(np.ndindex(*self.batch)):
+            point = {y: points[k] for y, points in self.values.items()}
+            direction = {y: np.zeros_like(Y) for y, Y in point.items()}
+            direction[x] = random_variation(x, point[x], self.rng)
+            curves: dict[Var, Curve] = {y: curve(y, Y, direction[y]) for y, Y in point.items()}
+            instance = Instance(FLOAT64, self.sizes, point, direction, curves)
+            outputs = self.definition.outputs
+            derivatives = directional_derivatives(list(outputs.values()), instance)
+            here = Interpreter(instance.at(0.0))
+            for (name, Y), dY in zip(outputs.items(), derivatives, strict=True):
+                if isinstance(Y, Output) and is_frame(Y):  # with the signs of torch's own columns
+                    frame = here.value(Y)
+                    turned = aligned(frame, self.expected[name][index].numpy(), FLOAT64)
+                    dY = dY @ np.linalg.pinv(frame) @ turned
+                expected += float((self.cotangents[name][index].numpy() * dY).sum())
+            variations.append(direction[x])
+        found = float((gradient * self._stacked(x, variations)).sum())
         return abs(found - expected) / self._scale(x, abs(found), abs(expected))
 
     def _dot_product(self, x: Var, gradient: Tensor) -> float:

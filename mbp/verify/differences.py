@@ -154,7 +154,8 @@ class _Base(Interpreter):
         return self._free[key]
 
 
-def _is_frame(Y: Var) -> bool:
+def is_frame(Y: Var | Output) -> bool:
+    """Whether the columns of an output of a decomposition are free up to signs or rotations."""
     known = VOCABULARY.closure(Y.properties)
     return "full_column_rank" in known and not known & {
         "symmetric",

@@ -25,7 +25,7 @@ from mbp.verify.evaluate import evaluate
 Array = NDArray[np.float64]
 Values = dict[Expr, Array]
 
-_STEPS = 40
+_STARTS, _STEPS = 40, 40
 _TOLERANCE = 1e-8
 """Singular values below this part of the largest count as zero: the rank of exact equations."""
 
@@ -123,10 +123,12 @@ class Variety:
 
     def point(self, rng: np.random.Generator) -> Values:
         """A random point of the variety. Raises MbpError when Gauss–Newton finds none."""
-        for _ in range(20):
+        for attempt in range(_STARTS):
             z = self._joined(self._start(rng))
-            # Outputs first, so that the inputs stay generic where the equations allow.
-            z = self._solved(z, self._columns((*self.definition.outputs, *self._output_factors)))
+            # Outputs first keeps the inputs generic; all together reaches a point more often.
+            outputs = self._columns((*self.definition.outputs, *self._output_factors))
+            if attempt % 2 == 0:
+                z = self._solved(z, outputs)
             z = self._solved(z, np.arange(len(z)))
             values = self.split(z)
             if self._small(values) and self._admissible(values):
