@@ -24,8 +24,7 @@ from mbp.expr.nodes import Expr, Output, Var
 from mbp.invariants.infer import declared
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import FLOAT64
-from mbp.verify.differences import Instance, aligned, directional_derivatives, is_frame
-from mbp.verify.evaluate import Interpreter
+from mbp.verify.differences import BasePoint, Instance, aligned, directional_derivatives
 from mbp.verify.instances import (
     Curve,
     curve,
@@ -309,11 +308,12 @@ class _Instance:
             instance = Instance(FLOAT64, self.sizes, point, direction, curves)
             outputs = self.definition.outputs
             derivatives = directional_derivatives(list(outputs.values()), instance)
-            here = Interpreter(instance.at(0.0))
+            here = BasePoint(instance.at(0.0), FLOAT64)
             for (name, Y), dY in zip(outputs.items(), derivatives, strict=True):
-                if isinstance(Y, Output) and is_frame(Y):  # with the signs of torch's own columns
-                    frame = here.value(Y)
-                    turned = aligned(frame, self.expected[name][index].numpy(), FLOAT64)
+                blocks = here.free_blocks(Y)[Y.index] if isinstance(Y, Output) else None
+                if blocks is not None:  # turned as torch's own columns are
+                    frame, theirs = here.value(Y), self.expected[name][index].numpy()
+                    turned = aligned(frame, theirs, blocks, FLOAT64)
                     dY = dY @ np.linalg.pinv(frame) @ turned
                 expected += float((self.cotangents[name][index].numpy() * dY).sum())
             variations.append(direction[x])

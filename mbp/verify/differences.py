@@ -108,7 +108,7 @@ def _is_finite(exprs: Sequence[Expr], env: Environment) -> bool:
 class _Branch(Interpreter):
     """Evaluates near a base point, on its branch of every decomposition."""
 
-    def __init__(self, env: Environment, base: _Base) -> None:
+    def __init__(self, env: Environment, base: BasePoint) -> None:
         super().__init__(env, base.arithmetic)
         self._base = base
 
@@ -132,7 +132,7 @@ class _Branch(Interpreter):
         return self._decompositions[key]
 
 
-class _Base(Interpreter):
+class BasePoint(Interpreter):
     """Evaluates at the base point, and knows which columns of a frame may rotate there."""
 
     def __init__(self, env: Environment, arithmetic: Arithmetic) -> None:
@@ -154,7 +154,7 @@ class _Base(Interpreter):
         return self._free[key]
 
 
-def is_frame(Y: Var | Output) -> bool:
+def _is_frame(Y: Var) -> bool:
     """Whether the columns of an output of a decomposition are free up to signs or rotations."""
     known = VOCABULARY.closure(Y.properties)
     return "full_column_rank" in known and not known & {
@@ -197,7 +197,7 @@ def directional_derivatives(exprs: Sequence[Expr], instance: Instance) -> list[A
     rounding error; in float64 by three of them, extrapolated (Richardson).
     """
     at = instance.arithmetic
-    base = _Base(instance.at(0.0), at)
+    base = BasePoint(instance.at(0.0), at)
 
     def difference(h: Any) -> list[Array]:
         ahead, behind = (_Branch(instance.at(t), base).values(exprs) for t in (h, -h))
