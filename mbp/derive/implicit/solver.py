@@ -9,6 +9,7 @@ from itertools import combinations, product
 import numpy as np
 import sympy as sp
 
+from mbp.derive.implicit.cores import Cores
 from mbp.derive.implicit.definition import Definition
 from mbp.derive.implicit.frames import (
     FrameError,
@@ -295,6 +296,7 @@ class _Attempt:
             solver.order,
         )
         self.frames = Frames(setting, types_of(base, symmetries), order)
+        Cores(self.frames).solve()
         varied = [
             self._varied(number, e, given=number >= len(equations))
             for number, e in enumerate((*equations, *given))
