@@ -354,6 +354,12 @@ def power_form(total: Form, p: Exponent) -> Form:
         common = _times_ones(total)
         if common is not None:
             return products.multiply(power_form(common, p), _ones(total))
+        words = {word for _, word in total.terms}
+        if len(words) == 1 and not total.is_scalar:
+            front = Form(ONE, ONE, {(powers, ()): c for (powers, _), c in total.terms.items()})
+            if whole or is_(front.expression(), "positive"):
+                body = of_word(words.pop(), total.rows, total.cols)
+                return products.multiply(power_form(front, p), power_form(body, p))
         c = content(total)
         c = c if whole else abs(c)
         base = times_number(1 / c, total)

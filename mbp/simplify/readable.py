@@ -121,11 +121,20 @@ def read_form(total: Form) -> Expr:
     """The shortest print of a form."""
     if not total.terms:
         return build.zeros(total.rows, total.cols)
-    c, powers = common_scalars(total)
-    body = _without(total, c, powers)
-    if total.is_scalar:
-        return _scaled(c, powers, _read_scalar(body))
-    return _scaled(c, powers, _read_matrix(body))
+    key = (total.rows, total.cols, frozenset(total.terms.items()))
+    if key in _being_read:  # collecting factors has led back here: it is as short as it gets
+        return total.expression()
+    _being_read.add(key)
+    try:
+        c, powers = common_scalars(total)
+        body = _without(total, c, powers)
+        read_body = _read_scalar if total.is_scalar else _read_matrix
+        return _scaled(c, powers, read_body(body))
+    finally:
+        _being_read.discard(key)
+
+
+_being_read: set[Any] = set()
 
 
 def common_scalars(total: Form) -> tuple[Fraction, Powers]:
@@ -182,8 +191,13 @@ def _common(p: Exponent, q: Exponent) -> Exponent:
 
 
 def _without(total: Form, c: Fraction, powers: Powers) -> Form:
-    scalars = products.collected(products.raised(powers, -UNIT))
-    return products.multiply(times_number(1 / c, scalars), total)
+    below = products.raised(powers, -UNIT)
+    terms = []
+    for (others, word), x in total.terms.items():
+        scalars = times_number(x / c, products.collected((*others, *below)))
+        body = of_word(word, total.rows, total.cols)
+        terms.append(scalars if total.is_scalar else products.multiply(scalars, body))
+    return add(terms, total.rows, total.cols)
 
 
 def _scaled(c: Fraction, powers: Powers, body: Expr) -> Expr:

@@ -17,7 +17,7 @@ import sympy as sp
 from mbp.errors import MbpError, RuleError, ShapeError
 from mbp.expr import build
 from mbp.expr.dims import Dim, shape_text
-from mbp.expr.nodes import Expr, Number, Output, Product, Scale, Sum, Transpose, Var
+from mbp.expr.nodes import Expr, Frechet, Kernel, Number, Output, Product, Scale, Sum, Transpose, Var
 from mbp.expr.parser import parse
 from mbp.invariants.declare import variable
 from mbp.invariants.infer import is_
@@ -146,11 +146,18 @@ def _is_variable(letter: Expr) -> bool:
 def _operation(node: Expr) -> Operation:
     if isinstance(node, Transpose):
         return ((Transpose, ()), *_operation(node.args[0]))
-    return ((type(node), node.data[:2] if isinstance(node, Output) else _naming(node)),)
+    return ((type(node), _naming(node)),)
 
 
 def _naming(node: Expr) -> tuple[Any, ...]:
-    return tuple(value for value in node.data if isinstance(value, str))
+    """What besides its operands and shape tells one operation from another."""
+    if isinstance(node, Frechet | Kernel | Number):
+        return node.data
+    return node.data[:2] if isinstance(node, Output) else _words(node.data)
+
+
+def _words(data: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value for value in data if isinstance(value, str | int))
 
 
 # --- applying -------------------------------------------------------------------------------------
