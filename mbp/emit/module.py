@@ -111,7 +111,7 @@ class ModuleText:
     def _uses_option(self, option: str) -> bool:
         values = [v for program in self._programs() for v in program.values]
         if option == "on_tie":
-            return any(v.op == "with_diagonal" for v in values)
+            return any(v.op in ("with_diagonal", "gap_kernel", "over_gaps") for v in values)
         return any(v.op == "call" and ("rtol", "rtol") in v.data[1] for v in values)
 
     def _module_names(self) -> Names:

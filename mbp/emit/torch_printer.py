@@ -42,6 +42,7 @@ _CALLS = {
     "cholesky": "_cholesky({})",
     "lu_factor": "torch.linalg.lu_factor_ex({})",
     "eigh": "_each(torch.linalg.eigh, {})",
+    "svd_frame": "_svd_frame({})",
     "det": "torch.linalg.det({})[..., None, None]",
     "logdet": "torch.linalg.slogdet({})[1][..., None, None]",
     "inverse": "torch.linalg.inv({})",
@@ -51,7 +52,7 @@ _CALLS = {
     "with_diagonal": "_with_diagonal({}, on_tie)",
 }
 
-_COUNTS = {"eigh": 2, "lu_factor": 3}
+_COUNTS = {"eigh": 2, "lu_factor": 3, "svd_frame": 3}
 
 _ISOLATED = ("eigh", "svd", "qr", "pinv")
 
@@ -115,7 +116,7 @@ def _wish(value: Value) -> str:
             return ("LU", "pivots")[value.data[0]]
         case "cholesky":
             return "R"
-        case "with_diagonal":
+        case "with_diagonal" | "gap_kernel":
             return "K"
         case "entrywise" if value.rows == value.cols != ONE:
             return "L"
@@ -412,6 +413,13 @@ class Body:
                 return f"{x}[..., 0].unflatten(-1, {sizes}).mT", ATOM
             case "call":
                 return self._call(value)
+            case "largest":
+                return (
+                    f"{within(self._piece(args[0]), ATOM)}.abs().amax((-2, -1), keepdim=True)",
+                    ATOM,
+                )
+            case "gap_kernel" | "over_gaps":
+                return self._over_gaps(value), ATOM
             case "cholesky_solve":
                 factor, B = args
                 return f"torch.cholesky_solve({self._text(B)}, {self._text(factor)})", ATOM
@@ -426,6 +434,19 @@ class Body:
             case "paths":
                 return self._paths(value)
         raise MbpError(f"the torch target cannot print {op}")
+
+    def _over_gaps(self, value: Value) -> str:
+        if value.op == "gap_kernel":
+            gaps, *rest = value.args
+            words = [
+                f"torch.ones_like({self._named(gaps)})",
+                *map(self._text, (gaps, *rest)),
+                "1.0",
+            ]
+        else:
+            words = [self._text(arg) for arg in value.args]
+        beside = words[5] if len(words) > 5 else "0.0"
+        return f"_over_gaps({', '.join([*words[:5], beside])}, on_tie)"
 
     def _triangular_solve(self, A: Value, B: Value, side: str, transposed: bool) -> str:
         triangle = f"{within(self._piece(A), ATOM)}.mT" if transposed else self._text(A)

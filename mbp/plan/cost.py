@@ -87,6 +87,7 @@ def _decomposition(m: Dim, n: Dim, function: str) -> sp.Expr:
 
 _FLOPS: dict[str, Callable[[Value], sp.Expr]] = {
     "matmul": lambda v: 2 * v.rows * v.args[0].cols * v.cols,
+    "svd_frame": lambda v: _decomposition(v.args[0].rows, v.args[0].cols, "svd"),
     "eigh": lambda v: 9 * v.args[0].rows ** 3,
     "call": lambda v: _decomposition(v.args[0].rows, v.args[0].cols, v.data[0]),
     "cholesky": lambda v: v.rows**3 / 3,

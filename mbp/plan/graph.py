@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from mbp.expr.dims import ONE, Dim
 from mbp.plan.value import Form, Value
 
 Word = tuple[Value, ...]
+
+
+_OTHER = {"sym": "skew", "skew": "sym"}
 
 
 class Graph:
@@ -23,6 +27,8 @@ class Graph:
         self._orders: dict[Word, _Order] = {}
         self._transposed: dict[Value, Value] = {}
         self._known_sizes: dict[Dim, int] = {}
+        self.parity: dict[Value, int] = {}
+        """1 for the kernels that are symmetric, −1 for those that are antisymmetric."""
 
     def make(
         self,
@@ -189,6 +195,14 @@ class Graph:
             if not columns:
                 return self.eye(factors[0].rows)
             return self.diagonal(self.hadamard(*columns))
+        kernels = [A for A in factors if A.op == "gap_kernel"]
+        if kernels and len(factors) > 1:
+            rest = [A for A in factors if A.op != "gap_kernel"] or kernels[:1]
+            quotient = self.hadamard(*rest)
+            front, M = quotient.args if quotient.op == "scale" else (None, quotient)
+            for kernel in kernels[len(kernels) + len(rest) - len(factors) :]:
+                M = self._over_gaps(kernel, M)
+            return M if front is None else self.scale(front, M)
         kept = [self.dense(A) for A in factors if A.op != "ones"]
         if len(kept) <= 1:
             return kept[0] if kept else factors[0]
@@ -208,7 +222,65 @@ class Graph:
             return v
         if kind == "diag":
             return self.diagonal(self.diagonal_of(v))
+        if kind in ("sym", "skew") and v.op == "over_gaps" and v.data[0] != 0:
+            inner = kind if v.data[0] > 0 else _OTHER[kind]
+            args = (self.part(inner, v.args[0]), *v.args[1:])
+            return self.make("over_gaps", *args, data=v.data, shape=v_shape(v))
+        if kind in ("sym", "skew") and v.op == "multiply":
+            # K ∘ M with a symmetric kernel: the part is taken before K multiplies (or divides).
+            kernels = [A for A in v.args if A in self.parity]
+            others = [A for A in v.args if A not in self.parity]
+            if kernels and others:
+                odd = math.prod(self.parity[A] for A in kernels) < 0
+                inner = _OTHER[kind] if odd else kind
+                return self.hadamard(*kernels, self.part(inner, self.hadamard(*others)))
         return self.make("part", self.dense(v), data=(kind,), shape=v_shape(v))
+
+    def gap_kernel(self, gaps: Value, difference: Value, reach: Value) -> Value:
+        """The matrix 1/gaps with a zero diagonal; applied, it becomes `over_gaps`.
+
+        `difference` is the factor of the gaps that vanishes at a tie, `reach` the size of what
+        it is the difference of.
+        """
+        return self.make("gap_kernel", gaps, difference, reach, shape=v_shape(gaps))
+
+    def _over_gaps(self, kernel: Value, M: Value) -> Value:
+        data = (self.parity.get(kernel, 0),)
+        return self.make(
+            "over_gaps", M, *kernel.args, self.magnitude(M), data=data, shape=v_shape(M)
+        )
+
+    def beside(self, quotient: Value, diagonal: Value) -> Value:
+        """A quotient over gaps that stands beside a diagonal in one frame."""
+        args = (*quotient.args[:5], self.column(diagonal))
+        return self.make("over_gaps", *args, data=quotient.data, shape=v_shape(quotient))
+
+    def magnitude(self, v: Value) -> Value:
+        """The size of the entries that v is computed from, before anything in it cancels."""
+        one = self.number(sp.Integer(1))
+        match v.op:
+            case "part":
+                return self.magnitude(v.args[0])
+            case "add":
+                return self.add(*(self.magnitude(arg) for arg in v.args))
+            case "scale":
+                c, X = v.args
+                size = self.number(abs(c.data[0])) if c.op == "number" else self.absolute(c)
+                return self.scale(size, self.magnitude(X))
+            case "scale_rows" | "scale_cols" | "multiply":
+                whole = one
+                for arg in v.args:
+                    whole = self.scale(self.magnitude(arg), whole)
+                return whole
+            case "transpose" | "as_column" | "as_diagonal":
+                return self.magnitude(v.args[0])
+        if v.is_scalar:
+            return self.absolute(v)
+        return self.make("largest", v, shape=(ONE, ONE))
+
+    def absolute(self, v: Value) -> Value:
+        """|v| entrywise."""
+        return self.make("map", v, data=("abs",), shape=v_shape(v))
 
     def row_sum(self, v: Value) -> Value:
         """A1, the sums of the rows as a column."""
@@ -328,6 +400,11 @@ class Graph:
         """The flops of a product in its cheapest order, at the representative sizes."""
         return self._order(word).cost
 
+    def know(self, word: Word, value: Value) -> None:
+        """Notes that `value` is the product of `word`."""
+        self._words[word] = value
+        self._orders.clear()
+
     def contracted(self, word: Word) -> Word:
         """`word` with products that exist already as letters, where that is no dearer."""
         for length in range(len(word), 1, -1):
@@ -347,8 +424,7 @@ class Graph:
             return known
         cut = self._order(word).cut
         value = self._multiply(self._associated(word[:cut]), self._associated(word[cut:]))
-        self._words[word] = value
-        self._orders.clear()  # what exists already is free from now on
+        self.know(word, value)  # what exists already is free from now on
         return value
 
     def _known(self, word: Word) -> Value | None:

@@ -61,11 +61,19 @@ _PATTERNS = ("lower", "strictly_lower", "upper", "strictly_upper")
 class Lowering:
     """Lowers expressions into one graph, so that whatever they share is computed once.
 
-    `vectors` are the variables that the caller passes as the vector of a diagonal.
+    `vectors` are the variables that the caller passes as the vector of a diagonal; `by_svd` are
+    matrices X whose XᵀX takes its spectrum from the singular values of X, not from XᵀX itself.
     """
 
-    def __init__(self, graph: Graph, roots: Iterable[Expr], vectors: frozenset[Var]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        roots: Iterable[Expr],
+        vectors: frozenset[Var] = frozenset(),
+        by_svd: frozenset[Expr] = frozenset(),
+    ) -> None:
         self.graph = graph
+        self._by_svd = by_svd
         self._vectors = vectors
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
@@ -194,9 +202,7 @@ class Lowering:
             case Product():
                 return self._product_terms(node)
             case Part(data=(("sym" | "skew") as kind,), args=(X,)):
-                half, sign = sp.Rational(1, 2), -1 if kind == "skew" else 1
-                terms = [term.scaled(half, ()) for term in self._terms(X)]
-                return terms + [term.mirrored(graph).scaled(sp.Integer(sign), ()) for term in terms]
+                return [part for term in self._terms(X) for part in term.parts(graph, kind)]
         value = self.value(node)
         return [] if value.op == "zeros" else [Term((value,))]
 
@@ -323,6 +329,7 @@ class Lowering:
                 return self._framed(graph.hadamard(graph.diagonal(column), inner[0]), U)
             points = {divided.X1: at, divided.X2: graph.transpose(at)}
             kernel = self._entrywise(divided.first(node.g), {**points, **symbols}, (n, n))
+            graph.parity[kernel] = 1
             return self._framed(graph.hadamard(kernel, inner[0]), U)
         if node.order == 2:
             kernel = divided.second(node.g)
@@ -374,12 +381,27 @@ class Lowering:
                 if shifts:
                     lam, U = self._spectrum(rest[0] if len(rest) == 1 else Sum(*rest))
                     return graph.add(lam, *(self.value(term) for term in shifts)), U
+            case Product(args=(left, X)) if X in self._by_svd and left is build.transpose(X):
+                return self._squared_singular_values(X)
         call = graph.make("eigh", graph.dense(self.value(A)), shape=A.shape, form=Form.CALL)
         q = graph.make("item", call, data=(0,), shape=A.shape, form=Form.RAW)
         lam = graph.make("column", q, shape=A.shape, form=Form.DIAGONAL)
         if is_(A, "positive_semidefinite"):
             lam = graph.make("nonnegative", lam, shape=A.shape, form=Form.DIAGONAL)
         return lam, graph.make("item", call, data=(1,), shape=A.shape)
+
+    def _squared_singular_values(self, X: Expr) -> tuple[Value, Value]:
+        """The spectrum of XᵀX from X = U [σ] Vᵀ; X V is known then as U [σ], to more digits."""
+        graph = self.graph
+        n = X.cols
+        operand = graph.dense(self.value(X))
+        call = graph.make("svd_frame", operand, shape=(ONE, ONE), form=Form.CALL)
+        XV = graph.make("item", call, data=(0, "US"), shape=X.shape)
+        s = graph.make("item", call, data=(1, "s"), shape=(n, n), form=Form.RAW)
+        V = graph.make("item", call, data=(2, "V"), shape=(n, n))
+        graph.know((operand, V), XV)
+        sigma = graph.make("column", s, shape=(n, n), form=Form.DIAGONAL)
+        return graph.hadamard(sigma, sigma), V
 
     # --- decompositions and kernels -----------------------------------------------------------
 
@@ -434,19 +456,67 @@ class Lowering:
                 symbols[both(k)] = graph.dense(v)
         symbols[I] = graph.make("indices", shape=(node.rows, ONE))
         symbols[J] = graph.transpose(graph.make("indices", shape=(node.cols, ONE)))
+        quotient = self._gap_kernel(node, symbols)
+        if quotient is not None:
+            return self._of_parity(node, quotient)
         full = self._entrywise(_resolved(node.entry), symbols, node.shape)
         if node.diagonal is None:
-            return full
+            return self._of_parity(node, full)
         symbols |= {col(k): symbols[row(k)] for k in range(len(node.args)) if row(k) in symbols}
         for k in range(len(node.args)):
             if both(k) in symbols:
                 symbols[both(k)] = graph.diagonal_of(symbols[both(k)])
         symbols[J] = symbols[I]
-        if node.diagonal.is_number:
-            on_diagonal = graph.number(node.diagonal)
-            return graph.make("with_diagonal", full, on_diagonal, shape=node.shape)
-        on_diagonal = self._entrywise(node.diagonal, symbols, (node.rows, ONE))
-        return graph.make("with_diagonal", full, on_diagonal, shape=node.shape)
+        on_diagonal = graph.number(node.diagonal)
+        if not node.diagonal.is_number:
+            on_diagonal = self._entrywise(node.diagonal, symbols, (node.rows, ONE))
+        whole = graph.make("with_diagonal", full, on_diagonal, shape=node.shape)
+        return self._of_parity(node, whole)
+
+    def _gap_kernel(self, node: Kernel, symbols: Mapping[sp.Symbol, Value]) -> Value | None:
+        """The kernel as a number over gaps that vanish at ties, if it is one."""
+        if node.diagonal != 0 or not node.entry.is_rational_function():
+            return None
+        number, gaps = sp.fraction(_resolved(node.entry))
+        tied = {col(k): row(k) for k in range(len(node.args))}
+        factors = [factor.as_base_exp()[0] for factor in sp.Mul.make_args(gaps)]
+        differences = [f for f in factors if sp.expand(f.xreplace(tied)) == 0]
+        if not number.is_number or len(differences) != 1:
+            return None
+        kernel = self.graph.gap_kernel(
+            self._entrywise(gaps, symbols, node.shape),
+            self._entrywise(differences[0], symbols, node.shape),
+            self._reach(differences[0], symbols),
+        )
+        return self.graph.scale(self.graph.number(number), kernel)
+
+    def _reach(self, polynomial: sp.Expr, symbols: Mapping[sp.Symbol, Value]) -> Value:
+        """A bound of what a polynomial of vectors is the difference of."""
+        graph = self.graph
+        bounds: dict[Value, int] = {}
+        for monomial, coefficient in sp.expand(polynomial).as_coefficients_dict().items():
+            bound = graph.number(abs(coefficient))
+            for factor in sp.Mul.make_args(monomial):
+                base, p = factor.as_base_exp()
+                if base in symbols:
+                    size = graph.power(graph.magnitude(symbols[base]), graph.number(p))
+                    bound = graph.scale(size, bound)
+            bounds[bound] = bounds.get(bound, 0) + 1
+        counted = (graph.scale(graph.number(sp.Integer(n)), v) for v, n in bounds.items())
+        return graph.add(*counted)
+
+    def _of_parity(self, node: Kernel, v: Value) -> Value:
+        """v, noted as symmetric or antisymmetric if the kernel is."""
+        swap = {row(k): col(k) for k in range(len(node.args)) if not node.args[k].is_scalar}
+        swap |= {column: line for line, column in swap.items()} | {I: J, J: I}
+        if not any(node.entry.has(both(k)) for k in range(len(node.args))):
+            mirrored = node.entry.xreplace(swap)
+            bare = v.args[1] if v.op == "scale" else v
+            if sp.simplify(mirrored - node.entry) == 0:
+                self.graph.parity[bare] = 1
+            elif node.diagonal == 0 and sp.simplify(mirrored + node.entry) == 0:
+                self.graph.parity[bare] = -1
+        return v
 
 
 _STRUCTURE = {

@@ -11,6 +11,7 @@ from mbp.derive.derivation import Derivation
 from mbp.expr import build
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Inner, Output, Sum, Var
+from mbp.expr.nodes import topological as expressions_below
 from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering
 from mbp.plan.value import Form, Value, topological
@@ -88,7 +89,13 @@ def plan(
         parts.append(compared)
     graph = Graph(representative_sizes(derivation, sizes))
     roots = [expr for part in parts for expr in part.values()]
-    lowering = Lowering(graph, roots, frozenset(x for x in variables if x.name in vectors))
+    literal = expressions_below(*layer.outputs.values())
+    lowering = Lowering(
+        graph,
+        roots,
+        frozenset(x for x in variables if x.name in vectors),
+        frozenset(A.args[0] for A in literal if isinstance(A, Output) and A.rule in _SVD),
+    )
     lowered = [
         {
             name: _returned(graph, lowering.value(expr), name in vectors)
@@ -96,8 +103,10 @@ def plan(
         }
         for part in parts
     ]
-    forward = frozenset(topological(lowered[0].values()))
-    saved = _saved(lowered[1].values(), forward)
+    forward = set(topological(lowered[0].values()))
+    everything = topological(value for results in lowered for value in results.values())
+    forward |= {v for v in everything if v.op == "item" and v.args[0] in forward}
+    saved = _saved(lowered[1].values(), frozenset(forward))
     ranges = _program(lowered.pop()) if compared is not None else None
     given = frozenset(saved)
     rest = [_program(results, given) for results in lowered[1:]]
@@ -108,7 +117,7 @@ def plan(
         vectors,
         tuple(v for v in saved if v.op != "input"),
         lowering.hints,
-        _program(lowered[0]),
+        _program(lowered[0], also=saved),
         rest[0],
         rest[1],
         rest[2] if second is not None else None,
@@ -116,6 +125,10 @@ def plan(
         ranges,
         compared or {},
     )
+
+
+_SVD = ("svd", "svd_full")
+"""A layer that is defined through these is computed through them, whatever it simplifies to."""
 
 
 def compared_ranges(outputs: tuple[Expr, ...]) -> Mapping[str, Expr] | None:
@@ -197,8 +210,12 @@ def _is_read(value: Value) -> bool:
     return value.op == "part" and value.args[0].op == "input"
 
 
-def _program(results: Mapping[str, Value], known: frozenset[Value] = frozenset()) -> Program:
-    values = tuple(topological(results.values(), known))
+def _program(
+    results: Mapping[str, Value],
+    known: frozenset[Value] = frozenset(),
+    also: Iterable[Value] = (),
+) -> Program:
+    values = tuple(topological([*results.values(), *also], known))
     inputs = [v for v in values if v.op == "input"]
     used = {arg for v in values for arg in v.args} | set(results.values())
     given = [v for v in known if v in used]

@@ -35,6 +35,18 @@ class Term:
         """The transpose."""
         return Term(mirrored(graph, self.word), self.number, self.scalars)
 
+    def parts(self, graph: Graph, kind: str) -> list[Term]:
+        """The symmetric or antisymmetric part, inside the frame where there is one."""
+        word = without_identities(self.word)
+        rows, cols = graph.size(word[0].rows), graph.size(word[0].cols)
+        if len(word) == 1 or (cols <= rows and word[0] is graph.transpose(word[-1])):
+            outer = word[:1] if len(word) > 1 else ()
+            inner = graph.part(kind, graph.product(word[1:-1] if outer else word))
+            framed = (*outer, inner, *mirrored(graph, outer))
+            return [Term(framed, self.number, self.scalars)]
+        half = self.scaled(sp.Rational(1, 2), ())
+        return [half, half.mirrored(graph).scaled(sp.Integer(-1 if kind == "skew" else 1), ())]
+
     def of(self, graph: Graph, v: Value) -> Value:
         """v with the coefficient in front."""
         for scalar in reversed(self.scalars):
@@ -57,6 +69,7 @@ def assembled(graph: Graph, terms: list[Term], shape: tuple[Dim, Dim]) -> Value:
     sums: list[Value] = []
     for scalars, words in by_scalars.items():
         kept = {word: number for word, number in words.items() if number != 0}
+        kept = _with_diagonals(graph, kept)
         for value in _group(graph, kept):
             sums.append(Term((), sp.Integer(1), scalars).of(graph, value))
     if not sums:
@@ -68,6 +81,27 @@ def _normal(graph: Graph, word: Word) -> Word:
     """`word` without identities, with a product in it that exists already as one letter."""
     kept = without_identities(word)
     return graph.contracted(kept)
+
+
+def _with_diagonals(graph: Graph, words: dict[Word, sp.Expr]) -> dict[Word, sp.Expr]:
+    """Quotients over gaps told of the diagonals that stand in their place in other words.
+
+    Where values tie, U (K ∘ M + [q]) Uᵀ depends on no choice of vectors only if M vanishes there
+    and the entries of q are equal.
+    """
+    told: dict[Word, sp.Expr] = {}
+    for word, number in words.items():
+        place = next((k for k, v in enumerate(word) if v.op == "over_gaps"), None)
+        beside = [] if place is None else [
+            other[place] for other in words
+            if len(other) == len(word) and other[place].form is Form.DIAGONAL
+            and other[:place] == word[:place] and other[place + 1 :] == word[place + 1 :]
+        ]  # fmt: skip
+        if place is not None and beside:
+            letter = graph.beside(word[place], beside[0])
+            word = (*word[:place], letter, *word[place + 1 :])
+        told[word] = number
+    return told
 
 
 def without_identities(word: Word) -> Word:

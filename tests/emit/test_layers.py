@@ -191,3 +191,27 @@ def test_an_affinity_has_a_rank_report_too(name, texts):
     M = normal(6, 3).abs()
     report = load(texts(name), name).rank_report(M @ M.mT, partition(6, 2))
     assert (report.rank_W, report.rank_Psi) == (3, 2)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_at_a_tie_a_gauge_free_cotangent_has_its_gradient(turned, texts):
+    eig = load(texts("eig"), "eig").eig
+    frame = orthogonal(normal(4, 4)) if turned else torch.eye(4, dtype=DTYPE)
+    X = (frame @ torch.diag(torch.tensor([1.0, 1, 2, 3], dtype=DTYPE)) @ frame.T).requires_grad_()
+    M = A[:4, :4] + A[:4, :4].T
+    U, Q = eig(X)
+    P = U[:, :2] @ U[:, :2].T
+    (gradient,) = torch.autograd.grad((P * M).sum() + Q.log().sum(), X)
+    P, values, V = P.detach(), Q.detach(), U.detach()
+    inverse = (V[:, 2:] / (1 - values[2:])) @ V[:, 2:].T
+    expected = P @ M @ inverse + inverse @ M @ P + torch.linalg.inv(X.detach())
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_at_a_tie_a_function_through_the_factors_is_never_silently_wrong(texts):
+    eig = load(texts("eig"), "eig").eig
+    frame = orthogonal(normal(4, 4))
+    X = (frame @ torch.diag(torch.tensor([1.0, 1, 2, 3], dtype=DTYPE)) @ frame.T).requires_grad_()
+    U, Q = eig(X)
+    (gradient,) = torch.autograd.grad((U @ torch.diag(Q.sin()) @ U.T * A[:4, :4]).sum(), X)
+    assert gradient.isnan().any()
