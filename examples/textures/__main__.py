@@ -26,7 +26,6 @@ from examples.textures.segmentation import Labels, covering, normalized_cut
 from mbp import layers
 from mbp.generated.ncuts_j1 import NCutsJ1
 from mbp.generated.ncuts_j2 import NCutsJ2
-from mbp.verify import check
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -156,7 +155,7 @@ def report(runs: dict[str, Run], console: Console) -> bool:
     passed = True
     for name in runs:
         errors[name] = {}
-        for row in check(getattr(layers, name)):
+        for row in getattr(layers, name).check():
             errors[name][row.witness] = max(row.error, errors[name].get(row.witness, 0.0))
             passed &= row.passed
     witnesses = list(dict.fromkeys(witness for found in errors.values() for witness in found))

@@ -2,3 +2,5 @@
 
 from mbp.emit.files import load, write
 from mbp.emit.text import emit_text
+
+__all__ = ["emit_text", "load", "write"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mbp.api import layer, rule
+from mbp.api import layer
+from mbp.api import projector as project_onto_range
 from mbp.expr.build import diag, inv, number, ones, power, sumsq
 from mbp.expr.nodes import Expr
 
@@ -12,7 +13,7 @@ half = number(0.5)
 @layer(A="n n symmetric")
 def projector(A: Expr) -> dict[str, Expr]:
     """The orthogonal projector P = A A⁺ onto the range of A (Lemma 1)."""
-    return {"P": rule("projector")(A)}
+    return {"P": project_onto_range(A)}
 
 
 @layer(F="m d", Lam="d d")
@@ -35,14 +36,14 @@ def ncuts_j1_affinity(W: Expr, E: Expr) -> dict[str, Expr]:
     """J₁ = ½‖Π_M − Π_Ω‖² of an affinity with degrees W1 > 0 (50)."""
     normalized = normalized_affinity(W, E)
     M, Omega = normalized["M"], normalized["Omega"]
-    return {"J1": half * sumsq(rule("projector")(M) - rule("projector")(Omega))}
+    return {"J1": half * sumsq(project_onto_range(M) - project_onto_range(Omega))}
 
 
 @layer(W="m m symmetric", E="m k partition")
 def ncuts_j2_affinity(W: Expr, E: Expr) -> dict[str, Expr]:
     """J₂ = ½‖Π_W − Π_Ψ‖² of an affinity, Ψ = E(EᵀE)⁻¹Eᵀ (59)."""
     Psi = E @ inv(E.T @ E) @ E.T
-    return {"J2": half * sumsq(rule("projector")(W) - rule("projector")(Psi))}
+    return {"J2": half * sumsq(project_onto_range(W) - project_onto_range(Psi))}
 
 
 @layer(F="m d", Lam="d d positive_definite", E="m k partition")

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from mbp.api import layer, rule
+from mbp.api import layer
 from mbp.expr.build import eye
 from mbp.expr.elementwise import logm
 from mbp.expr.nodes import Expr
+from mbp.rulebook import RULEBOOK
 
 
 @layer(X="m n")
 def svd(X: Expr) -> dict[str, Expr]:
     """The thin singular value decomposition X = U S Vᵀ, m ≥ n (Proposition 1)."""
-    return dict(zip("USV", rule("svd")(X)))
+    return dict(zip("USV", RULEBOOK.call("svd", X)))
 
 
 @layer(X="m n")
 def svd_full(X: Expr) -> dict[str, Expr]:
     """The singular value decomposition with square U, m ≥ n (Proposition 1)."""
-    return dict(zip("USV", rule("svd_full")(X)))
+    return dict(zip("USV", RULEBOOK.call("svd_full", X)))
 
 
 @layer(X="n n symmetric")
 def eig(X: Expr) -> dict[str, Expr]:
     """The symmetric eigenvalue problem X = U Q Uᵀ (Proposition 2)."""
-    return dict(zip("UQ", rule("eig")(X)))
+    return dict(zip("UQ", RULEBOOK.call("eig", X)))
 
 
 @layer(S="n n diagonal", V="n n orthogonal", eps="scalar positive constant")

@@ -128,7 +128,7 @@ def read_form(total: Form) -> Expr:
     _being_read.add(key)
     try:
         c, powers = common_scalars(total)
-        body = products.without(total, c, powers)
+        body = _without(total, c, powers)
         read_body = _read_scalar if total.is_scalar else _read_matrix
         return _scaled(c, powers, read_body(body))
     finally:
@@ -146,7 +146,14 @@ def common_scalars(total: Form) -> tuple[Fraction, Powers]:
         2 * negative == len(total.terms) and _leads_negative(total)
     ):
         c = -c
-    return c, products.common_powers(total)
+    shared: dict[Expr, Exponent] | None = None
+    for powers, _ in total.terms:
+        here = dict(powers)
+        if shared is None:
+            shared = here
+        else:
+            shared = {b: _common(p, here[b]) for b, p in shared.items() if b in here}
+    return c, tuple((b, p) for b, p in (shared or {}).items() if p != 0)
 
 
 def _leads_negative(total: Form) -> bool:
@@ -174,6 +181,24 @@ def collect(*terms: Expr) -> Expr:
 
 def _front(term: Expr) -> Expr:
     return term if term.is_scalar else build.coefficient(term)[0]
+
+
+def _common(p: Exponent, q: Exponent) -> Exponent:
+    if not isinstance(p, Fraction) or not isinstance(q, Fraction):
+        return p if p == q else Fraction(0)
+    if p * q <= 0:
+        return Fraction(0)
+    return min(p, q, key=abs)
+
+
+def _without(total: Form, c: Fraction, powers: Powers) -> Form:
+    below = products.raised(powers, -UNIT)
+    terms = []
+    for (others, word), x in total.terms.items():
+        scalars = times_number(x / c, products.collected((*others, *below)))
+        body = of_word(word, total.rows, total.cols)
+        terms.append(scalars if total.is_scalar else products.multiply(scalars, body))
+    return add(terms, total.rows, total.cols)
 
 
 def _scaled(c: Fraction, powers: Powers, body: Expr) -> Expr:
@@ -386,7 +411,7 @@ def _factored(total: Form) -> Iterator[Expr]:
             continue
         L, R = Form(total.rows, cut, left), Form(cut, total.cols, right)
         if powers:
-            L = products.without(L, UNIT, powers)
+            L = _without(L, UNIT, powers)
         if products.multiply(L, R) == total:
             yield build.matmul(read_form(L), read_form(R))
 
@@ -500,7 +525,7 @@ def _with_common_entries(total: Form) -> Iterator[Expr]:
     if not powers:
         return
     base = max(powers, key=lambda base: len(powers[base]))
-    p = reduce(products.common_exponent, powers[base])
+    p = reduce(_common, powers[base])
     if len(powers[base]) < 2 or p == 0:
         return
     inside, rest = [], []

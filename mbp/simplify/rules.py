@@ -17,7 +17,18 @@ import sympy as sp
 from mbp.errors import MbpError, RuleError, ShapeError
 from mbp.expr import build
 from mbp.expr.dims import Dim, shape_text
-from mbp.expr.nodes import Expr, Frechet, Kernel, Number, Output, Product, Scale, Sum, Transpose, Var
+from mbp.expr.nodes import (
+    Expr,
+    Frechet,
+    Kernel,
+    Number,
+    Output,
+    Product,
+    Scale,
+    Sum,
+    Transpose,
+    Var,
+)
 from mbp.expr.parser import parse
 from mbp.invariants.declare import variable
 from mbp.invariants.infer import is_

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from mbp.expr import build
 from mbp.expr.nodes import Stack, Variation, variables
 from mbp.rulebook import RULEBOOK, Identity, VariationRule
