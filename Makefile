@@ -9,7 +9,7 @@ IMPORT_EMITTED := import importlib, pkgutil, mbp.generated as emitted; \
 	[importlib.import_module("mbp.generated." + module.name) \
 	for module in pkgutil.iter_modules(emitted.__path__)]
 
-.PHONY: venv layers test lint bench emit check clean
+.PHONY: venv layers test lint emit check clean
 
 venv: $(INSTALLED)
 
@@ -39,9 +39,6 @@ emit: venv
 
 check: venv
 	$(BIN)/mbp check --all
-
-bench: venv
-	$(BIN)/python -m bench
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
