@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sympy as sp
+
 from mbp.derive.derivation import Step
 from mbp.derive.implicit import variation_of
-from mbp.derive.variation import letters_at, varied_down_to, vary
-from mbp.expr import build
+from mbp.derive.variation import is_constant, letters_at, varied_down_to, vary
+from mbp.expr import build, scalar
 from mbp.expr.nodes import Expr, Frechet, Output
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import collapse, simplify
@@ -42,15 +44,27 @@ def matrix_function_proof(stage: Frechet) -> list[Step]:
     substituted = build.substitute(varied, paths)
     back: dict[Expr, Expr] = {constant: c for c, constant in parameters.items()}
 
+    exponents = [
+        build.scale(
+            build.variation(c),
+            build.frechet(sp.diff(stage.g, scalar.parameter(k)), A, stage.parameters),
+        )
+        for k, c in enumerate(stage.parameters)
+        if not is_constant(c)
+    ]
+
     def shown(side: Expr) -> Expr:
         return build.substitute(side, back)
+
+    def whole(side: Expr) -> Expr:
+        return build.add(shown(side), *exponents)
 
     dY = build.variation(stage)
     return [
         Step(None, None, heading="The function of a symmetric matrix"),
         Step(A, U @ Q @ U.T, ("definition",), "eigenvalues and eigenvectors"),
         Step(stage, shown(spelled), ("definition",), "g acts on the eigenvalues"),
-        Step(dY, shown(simplify(varied)), ("product rule",), "(43)"),
-        Step(dY, shown(simplify(substituted)), ("eig varied",), "both paths, with their poles"),
-        Step(dY, shown(collapse(substituted)), ("divided difference",), "the poles cancel"),
+        Step(dY, whole(simplify(varied)), ("product rule",), "(43)"),
+        Step(dY, whole(simplify(substituted)), ("eig varied",), "both paths, with their poles"),
+        Step(dY, whole(collapse(substituted)), ("divided difference",), "the poles cancel"),
     ]
