@@ -45,15 +45,16 @@ class Plan:
     forward: the outputs. saved: what backward and variation take from the forward pass besides
     the layer's inputs. backward: the gradients from cotangents. variation: the variations of the
     outputs. second, second_variation: the same two of the backward pass as a layer of its own,
-    in the layer's inputs and cotangents, if a second derivation was given. `vectors` names what
-    the caller passes as the vector of a diagonal, `hints` what the proof calls some of the
-    values. ranges: the two matrices whose ranges the layer compares, if it does; `compared`
-    are their expressions.
+    in the layer's inputs and cotangents, if a second derivation was given. decomposed: the
+    outputs of decompositions that are computed, each where its rule's assumptions hold.
+    `vectors` names what the caller passes as the vector of a diagonal, `hints` what the proof
+    calls some of the values. ranges: the two matrices whose ranges the layer compares, if it
+    does; `compared` are their expressions.
     """
 
     derivation: Derivation
     second_derivation: Derivation | None
-    outputs: tuple[Expr, ...]
+    decomposed: tuple[Output, ...]
     vectors: frozenset[str]
     saved: tuple[Value, ...]
     hints: Mapping[Value, str]
@@ -113,7 +114,11 @@ def plan(
     return Plan(
         derivation,
         second,
-        tuple(outputs.values()),
+        tuple(
+            A
+            for A in expressions_below(*outputs.values())
+            if isinstance(A, Output) and A.args[0] not in lowering.framed
+        ),
         vectors,
         tuple(v for v in saved if v.op != "input"),
         lowering.hints,
