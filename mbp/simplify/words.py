@@ -222,22 +222,15 @@ def content(form: Form) -> Fraction:
 
 
 def transpose(form: Form) -> Form:
-    """The transpose: words reversed, letters flipped, and reduced again."""
-    from mbp.simplify.products import multiply, reduced
-
+    """The transpose: words reversed, letters flipped."""
     if form.is_scalar:
         return form
-    terms = []
+    terms: dict[Key, Fraction] = {}
     for (powers, word), c in form.terms.items():
         sign, flipped = flip_word(word)
-        body = reduced(flipped) if flipped else identity(form.cols)
-        scalars = Form(ONE, ONE, {(powers, ()): sign * c})
-        match body.single:
-            case (x, (), letters):
-                terms.append(Form(form.cols, form.rows, {(powers, letters): sign * c * x}))
-            case _:
-                terms.append(multiply(scalars, body))
-    return add(terms, form.cols, form.rows)
+        key = (powers, flipped)
+        terms[key] = terms.get(key, Fraction(0)) + sign * c
+    return Form(form.cols, form.rows, {key: c for key, c in terms.items() if c})
 
 
 def flip_word(word: Word) -> tuple[int, Word]:
@@ -272,7 +265,7 @@ def flip(letter: Expr) -> tuple[int, Expr]:
             return 1, letter
         if is_(letter, "antisymmetric"):
             return -1, letter
-    from mbp.simplify.node_forms import turned_letter
+    from mbp.simplify.normal import turned_letter
 
     match turned_letter(letter).single:
         case (c, (), (turned,)) if abs(c) == 1:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from mbp.expr import build
 from mbp.expr.nodes import Expr
-from mbp.simplify import node_forms as node_forms  # registers what each node does
-from mbp.simplify.reading import length, read, read_form, shortest, spread_sign
+from mbp.simplify import normal as _rules_of_nodes  # noqa: F401 - registers the nodes' rules
+from mbp.simplify.readable import read, read_form
 from mbp.simplify.spectral import collapsed
-from mbp.simplify.words import forget_when_full, form, operands
+from mbp.simplify.words import forget_when_full, form
 
 
 def normal(e: Expr) -> Expr:
@@ -24,18 +22,8 @@ def readable(e: Expr) -> Expr:
 
 
 def simplify(e: Expr) -> Expr:
-    """The readable form of the normal form of `e`, or of its parts where that is shorter."""
-    forget_when_full()
-    return _simplified(e)
-
-
-@lru_cache(maxsize=1 << 14)
-def _simplified(e: Expr) -> Expr:
-    whole = spread_sign(read_form(form(e)))
-    parts = operands(e)
-    if length(whole) <= length(e) or not parts:
-        return whole
-    return shortest((whole, build.rebuild(e, tuple(_simplified(arg) for arg in parts))))
+    """The readable form of the normal form of `e`."""
+    return readable(normal(e))
 
 
 def collapse(e: Expr, in_frame: bool = False) -> Expr:
@@ -46,9 +34,7 @@ def collapse(e: Expr, in_frame: bool = False) -> Expr:
     kernel that is the divided difference, for programs that have the factors at hand.
     """
     forget_when_full()
-    total = form(e)
-    other = collapsed(total, in_frame)
-    return _simplified(e) if other == total else spread_sign(read_form(other))
+    return read_form(collapsed(form(e), in_frame))
 
 
 def equal(a: Expr, b: Expr) -> bool:
