@@ -228,7 +228,8 @@ class _Printer:
         # A division of a matrix puts its factor in front of the others, that of a scalar behind.
         for factor in below if node.is_scalar else reversed(below):
             result += f" / {self._reciprocal(factor)}"
-        strength = UNARY if sign and len(words) == 1 and result == words[0] else TERM
+        alone = len(words) == 1 and result == words[0] and (not above or above[0][1] >= UNARY)
+        strength = UNARY if sign and alone else TERM
         return f"{sign}{result}", strength
 
     def _reciprocal(self, factor: Expr) -> str:
