@@ -433,9 +433,16 @@ def _nonnegative_inner(A: Expr) -> Answer:
 
 
 @infers("positive", Inner)
-@infers("positive", Product)
 def _positive_inner(A: Expr) -> Answer:
     return _every("positive", A.args)
+
+
+@infers("positive", Product)
+def _positive_product(A: Expr) -> Answer:
+    # A partition has no empty row or column, so it keeps positive entries positive.
+    partitions = (X.args[0] if isinstance(X, Transpose) else X for X in A.args)
+    kept = [X for X, E in zip(A.args, partitions, strict=True) if not is_(E, "partition")]
+    return True if kept and all(is_(X, "positive") for X in kept) else None
 
 
 @infers("nonnegative", Product)

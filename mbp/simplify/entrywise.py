@@ -20,6 +20,7 @@ from mbp.expr.nodes import (
     Diag,
     DiagVec,
     Expr,
+    Frechet,
     Hadamard,
     Kernel,
     Map,
@@ -362,8 +363,12 @@ def power_form(total: Form, p: Exponent) -> Form:
                 return products.multiply(power_form(front, p), power_form(body, p))
         c = content(total)
         c = c if whole else abs(c)
-        base = times_number(1 / c, total)
-        return products.multiply(_number_power(c, p), _power_letter(base, p))
+        shared = products.common_powers(total)
+        if not whole:
+            shared = tuple((b, q) for b, q in shared if is_(b, "positive"))
+        front = products.collected(products.raised(shared, p))
+        base = products.without(total, c, shared)
+        return products.multiply(_number_power(c, p), front, _power_letter(base, p))
     c, scalars, word = total.single
     front = _number_power(c if whole else abs(c), p)
     rest: list[Pair] = []
@@ -574,6 +579,8 @@ def _diagonal_of_base(base: Expr) -> Form:
             return map_form(name, diagonal_column(form(X)))
         case Kernel(data=(_, diagonal, *_)) if diagonal == 0:
             return zero(base.rows, ONE)
+        case Frechet() if base.order == 1 and is_(base.args[0], "diagonal"):
+            return _diagonal_of_derivative(base)
         case Part(data=(kind,), args=(X,)):
             if kind.startswith("strictly"):
                 return zero(base.rows, ONE)
@@ -591,6 +598,12 @@ def _diagonal_of_base(base: Expr) -> Form:
     if total.letter is not base:
         return diagonal_column(total)
     return of_letter(DiagVec(base))
+
+
+def _diagonal_of_derivative(D: Frechet) -> Form:
+    # At a diagonal matrix the derivative acts entry by entry, on the diagonal by g′.
+    slope = build.frechet(sp.diff(D.g, scalar.X), D.args[0], D.parameters)
+    return entry_product(diagonal_column(form(slope)), diagonal_column(form(D.directions[0])))
 
 
 def sum_of_entries(A: Expr, B: Expr) -> Form | None:

@@ -38,6 +38,7 @@ from mbp.simplify.words import (
     add,
     constant,
     content,
+    flip,
     flip_word,
     form,
     identity,
@@ -50,7 +51,7 @@ from mbp.simplify.words import (
     zero,
 )
 
-MOST_WORDS = 96
+MOST_WORDS = 40
 """A product of sums with more words than this keeps the longer sum as a letter."""
 
 
@@ -162,6 +163,38 @@ def collected(pairs: Iterable[tuple[Expr, Exponent]]) -> Form:
     for factor in joined.sums:
         result = multiply(result, factor)
     return result
+
+
+def common_exponent(p: Exponent, q: Exponent) -> Exponent:
+    """The power of a base that divides both its powers p and q: 0 when one is a reciprocal."""
+    if not isinstance(p, Fraction) or not isinstance(q, Fraction):
+        return p if p == q else Fraction(0)
+    if p * q <= 0:
+        return Fraction(0)
+    return min(p, q, key=abs)
+
+
+def common_powers(total: Form) -> Powers:
+    """The scalar powers that all terms share."""
+    shared: dict[Expr, Exponent] | None = None
+    for powers, _ in total.terms:
+        here = dict(powers)
+        if shared is None:
+            shared = here
+        else:
+            shared = {b: common_exponent(p, here[b]) for b, p in shared.items() if b in here}
+    return tuple((b, p) for b, p in (shared or {}).items() if p != 0)
+
+
+def without(total: Form, c: Fraction, powers: Powers) -> Form:
+    """The form divided by a number and by scalar powers that all its terms share."""
+    below = raised(powers, -UNIT)
+    terms = []
+    for (others, word), x in total.terms.items():
+        scalars = times_number(x / c, collected((*others, *below)))
+        body = of_word(word, total.rows, total.cols)
+        terms.append(scalars if total.is_scalar else multiply(scalars, body))
+    return add(terms, total.rows, total.cols)
 
 
 # --- products of sums -----------------------------------------------------------------------------
@@ -457,6 +490,10 @@ def _dot(pairs: tuple[tuple[Expr, Exponent], ...], n: sp.Expr, sign: int) -> For
         case ():
             return form(build.dim_size(n))
         case ((u, p), (v, q)) if p == 1 and q == 1 and _is_atom(u) and _is_atom(v):
+            for word in ((flip(u)[1], v), (flip(v)[1], u)):
+                found = rules.word_rewrite(word, 0) or rules.word_rewrite(word, 1)
+                if found is not None:
+                    return times_number(sign, found[2])
             return times_number(sign, of_letter(Product(build.transpose(u), v)))
         case ((u, p),) if p == 2 and _is_atom(u):
             return times_number(sign, of_letter(Product(build.transpose(u), u)))

@@ -28,6 +28,7 @@ from mbp.expr.nodes import (
     Sum,
     Transpose,
     Var,
+    topological,
 )
 from mbp.expr.parser import parse
 from mbp.invariants.declare import variable
@@ -140,9 +141,12 @@ def _folds() -> dict[Operation | None, tuple[_WordRule, ...]]:
     for rule in rewrites():
         if rule.fold:
             letters = rule.rhs.args
-            anchor = next(k for k, x in enumerate(letters) if not _is_variable(x))
-            key = _operation(letters[anchor])
-            index.setdefault(key, []).append(_WordRule(rule, letters, anchor, rule.lhs))
+            turned = tuple(_flipped(x) for x in reversed(letters))
+            for word, short in ((letters, rule.lhs), (turned, build.transpose(rule.lhs))):
+                anchor = next(k for k, x in enumerate(word) if not _is_variable(x))
+                index.setdefault(_operation(word[anchor]), []).append(
+                    _WordRule(rule, word, anchor, short)
+                )
     return {key: tuple(found) for key, found in index.items()}
 
 
@@ -201,13 +205,22 @@ def node_rewrite(node: Expr) -> Form | None:
 def folded(word: Word) -> tuple[int, int, Expr] | None:
     """The first place where a rule marked `fold` applies backwards: (start, stop, short form)."""
     for k, letter in enumerate(word):
+        ways = []
         for candidate in _folds().get(_operation(letter), ()):
             found = _match_word(candidate, word, k)
             if found is not None:
                 start, stop, match = found
                 short = build.instantiate(candidate.rhs, dict(match.found), dict(match.dims))
-                return start, stop, short
+                ways.append((start, stop, short))
+        if ways:  # the most letters, of plain operands: A⁺ᵀ rather than (Aᵀ)⁺
+            return min(ways, key=_plainness)
     return None
+
+
+def _plainness(way: tuple[int, int, Expr]) -> tuple[int, int, bool]:
+    start, stop, short = way
+    transposes = sum(isinstance(node, Transpose) for node in topological(short))
+    return start - stop, transposes, not isinstance(short, Transpose)
 
 
 def _instance(rule: Rewrite, rhs: Expr, match: Match) -> Form | None:

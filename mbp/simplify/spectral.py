@@ -18,12 +18,14 @@ import sympy as sp
 from mbp.expr import build, scalar
 from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import (
+    Det,
     Diag,
     DiagVec,
     Expr,
     Frechet,
     Hadamard,
     Kernel,
+    LogDet,
     Map,
     Number,
     Ones,
@@ -39,7 +41,7 @@ from mbp.expr.nodes import (
 )
 from mbp.invariants.infer import is_
 from mbp.simplify import entrywise, products
-from mbp.simplify.normal import matrix_function
+from mbp.simplify.node_forms import matrix_function
 from mbp.simplify.words import (
     Exponent,
     Form,
@@ -446,7 +448,7 @@ def _collapsed_inside(total: Form, in_frame: bool) -> Form:
 
 
 def _collapsed_base(base: Expr, p: Exponent, in_frame: bool) -> Form:
-    value = None if in_frame else _spectral_trace(base)
+    value = None if in_frame else _spectral_scalar(base)
     if value is None:
         value = _collapsed_letter(base, in_frame)
     return entrywise.power_form(value, p)
@@ -468,28 +470,31 @@ def _has_frames(e: Expr) -> bool:
     return any(isinstance(node, Output) and node.data[-1] > 1 for node in topological(e))
 
 
-def _spectral_trace(base: Expr) -> Form | None:
-    """Σ f(λ_i) (Wᵀ X W)_ii = Tr(f(A) X)."""
-    if not isinstance(base, Product) or len(base.args) != 2 or not _has_frames(base):
-        return None
-    left, right = flip(base.args[0])[1], base.args[1]
-    pairs = (*entrywise.column_pairs(left), *entrywise.column_pairs(right))
-    column = entrywise.monomial_column(pairs, right.rows)
-    n = right.rows
-    for _, word in column.terms:
-        D = of_word((Diag(build.matmul(*word)),), n, n)
-        for frame in _frames_in_letters(_letters_below(base)):
-            scalars = _Scalars()
-            reader = _Reader(frame, scalars)
-            found = reader.diagonal(next(iter(D.terms))[1])
-            if found is None or len(column.terms) != 1:
-                continue
-            X, _, f = found
-            if X is None:
-                continue
-            value = _applied(frame, scalars, _of_eigenvalue(frame, f), None)
-            X_form = of_word(X, X[0].rows, X[-1].cols)
-            return products.trace(products.multiply(value, X_form))
+def _spectral_scalar(base: Expr) -> Form | None:
+    """Σ f(λ_i) (Wᵀ X W)_ii = Tr(f(A) X), and the determinant of diag(f(λ)) that of f(A)."""
+    match base:
+        case Det(args=(Diag() as D,)) | LogDet(args=(Diag() as D,)):
+            pass
+        case Product(args=(left, right)) if _has_frames(base):
+            pairs = (*entrywise.column_pairs(flip(left)[1]), *entrywise.column_pairs(right))
+            column = entrywise.monomial_column(pairs, right.rows)
+            if len(column.terms) != 1:
+                return None
+            D = Diag(column.expression())
+        case _:
+            return None
+    for frame in _frames_in_letters(_letters_below(base)):
+        scalars = _Scalars()
+        found = _Reader(frame, scalars).diagonal((D,))
+        if found is None:
+            continue
+        X, _, f = found
+        value = _applied(frame, scalars, _of_eigenvalue(frame, f), None)
+        if isinstance(base, Det | LogDet):
+            return None if X else form(type(base)(value.expression()))
+        if X is not None:
+            value = products.multiply(value, of_word(X, X[0].rows, X[-1].cols))
+        return products.trace(value)
     return None
 
 
@@ -628,7 +633,7 @@ def _of_eigenvalue(frame: Frame, g: sp.Expr) -> sp.Expr:
         return g.subs(frame.symbol, scalar.X)
     x = sp.Symbol("x", positive=True)
     root = next(s for s in sp.solve(frame.eigenvalue - x, frame.symbol) if s.is_nonnegative)
-    return sp.powsimp(g.subs(frame.symbol, root)).subs(x, scalar.X)
+    return sp.expand_log(sp.powsimp(g.subs(frame.symbol, root))).subs(x, scalar.X)
 
 
 def _applied(frame: Frame, scalars: _Scalars, g: sp.Expr, X: Word | None) -> Form:

@@ -46,13 +46,14 @@ HALF: Fraction = Fraction(1, 2)
 class Form:
     """A sum of words of one shape; `terms` maps (scalar powers, word) to the coefficient."""
 
-    __slots__ = ("_expression", "cols", "rows", "terms")
+    __slots__ = ("_content", "_expression", "cols", "rows", "terms")
 
     def __init__(self, rows: Dim, cols: Dim, terms: Terms) -> None:
         self.rows = rows
         self.cols = cols
         self.terms = terms
         self._expression: Expr | None = None
+        self._content: Fraction | None = None
 
     @property
     def is_scalar(self) -> bool:
@@ -212,6 +213,12 @@ def minus(a: Form, b: Form) -> Form:
 
 def content(form: Form) -> Fraction:
     """The number that divides all coefficients, signed like the first term's."""
+    if form._content is None:
+        form._content = _content(form)
+    return form._content
+
+
+def _content(form: Form) -> Fraction:
     if not form.terms:
         return UNIT
     values = list(form.terms.values())
@@ -222,15 +229,22 @@ def content(form: Form) -> Fraction:
 
 
 def transpose(form: Form) -> Form:
-    """The transpose: words reversed, letters flipped."""
+    """The transpose: words reversed, letters flipped, and reduced again."""
+    from mbp.simplify.products import multiply, reduced
+
     if form.is_scalar:
         return form
-    terms: dict[Key, Fraction] = {}
+    terms = []
     for (powers, word), c in form.terms.items():
         sign, flipped = flip_word(word)
-        key = (powers, flipped)
-        terms[key] = terms.get(key, Fraction(0)) + sign * c
-    return Form(form.cols, form.rows, {key: c for key, c in terms.items() if c})
+        body = reduced(flipped) if flipped else identity(form.cols)
+        scalars = Form(ONE, ONE, {(powers, ()): sign * c})
+        match body.single:
+            case (x, (), letters):
+                terms.append(Form(form.cols, form.rows, {(powers, letters): sign * c * x}))
+            case _:
+                terms.append(multiply(scalars, body))
+    return add(terms, form.cols, form.rows)
 
 
 def flip_word(word: Word) -> tuple[int, Word]:
@@ -265,7 +279,7 @@ def flip(letter: Expr) -> tuple[int, Expr]:
             return 1, letter
         if is_(letter, "antisymmetric"):
             return -1, letter
-    from mbp.simplify.normal import turned_letter
+    from mbp.simplify.node_forms import turned_letter
 
     match turned_letter(letter).single:
         case (c, (), (turned,)) if abs(c) == 1:

@@ -112,10 +112,7 @@ def _COMPOUND(draw, rows, cols, depth):  # type: ignore[no-untyped-def]
 def _positive(draw: st.DrawFn, rows: object, cols: object) -> Expr:
     choices: list[Callable[[], Expr]] = [
         lambda: build.apply("exp", build.apply("sin", _expression(draw, rows, cols, 1))),
-        lambda: (
-            build.ones(rows, cols)
-            + build.power(_expression(draw, rows, cols, 1), build.number(2))
-        ),
+        lambda: build.ones(rows, cols) + _expression(draw, rows, cols, 1) ** 2,
         lambda: build.scale(build.number(2), build.ones(rows, cols)),
     ]  # fmt: skip
     for leaf in _by_shape.get((rows, cols), ()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -16,12 +15,6 @@ CALM = settings(
     max_examples=600, deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
-
-NOT_YET_CANONICAL = pytest.mark.xfail(
-    reason="powers of sums and projectors of columns still have two normal forms; "
-    "their values are equal, which the other tests hold to",
-    strict=False,
-)
 
 
 def same_value(e: Expr, f: Expr, seed: int) -> None:
@@ -44,14 +37,12 @@ def test_normal_form_has_the_same_value(e: Expr, seed: int) -> None:
     same_value(e, normal(e), seed)
 
 
-@NOT_YET_CANONICAL
 @CALM
 @given(expressions())
 def test_normal_form_is_its_own_normal_form(e: Expr) -> None:
     assert normal(normal(e)) is normal(e)
 
 
-@NOT_YET_CANONICAL
 @CALM
 @given(expressions())
 def test_transposing_twice_changes_nothing(e: Expr) -> None:
@@ -64,7 +55,6 @@ def test_simplified_form_has_the_same_value(e: Expr, seed: int) -> None:
     same_value(e, simplify(e), seed)
 
 
-@NOT_YET_CANONICAL
 @CALM
 @given(expressions())
 def test_an_expression_equals_its_simplified_form(e: Expr) -> None:

@@ -42,6 +42,8 @@ from mbp.expr.nodes import (
     Variation,
     Vec,
     Zeros,
+    topological,
+    variables,
 )
 from mbp.invariants.infer import is_
 from mbp.simplify import entrywise, products, rules
@@ -56,6 +58,7 @@ from mbp.simplify.words import (
     add,
     as_fraction,
     content,
+    flip,
     flip_word,
     form,
     key_order,
@@ -68,6 +71,9 @@ from mbp.simplify.words import (
 
 MOST_TERMS = 24
 """A longer sum is only grouped greedily, not searched for the shortest form."""
+
+LONGEST_SPLIT = 12
+"""A longer word is not searched for a place where the sum falls into two factors."""
 
 # --- length ---------------------------------------------------------------------------------------
 
@@ -114,7 +120,7 @@ def shortest(candidates: Iterable[Expr]) -> Expr:
 @lru_cache(maxsize=1 << 15)
 def read(e: Expr) -> Expr:
     """A normal form as a reader writes it."""
-    return read_form(form(e))
+    return spread_sign(read_form(form(e)))
 
 
 @lru_cache(maxsize=1 << 15)
@@ -128,9 +134,10 @@ def read_form(total: Form) -> Expr:
     _being_read.add(key)
     try:
         c, powers = common_scalars(total)
-        body = _without(total, c, powers)
-        read_body = _read_scalar if total.is_scalar else _read_matrix
-        return _scaled(c, powers, read_body(body))
+        body = products.without(total, c, powers)
+        halved = c.denominator % 2 == 0
+        read_body = _read_scalar(body) if total.is_scalar else _read_matrix(body, halved)
+        return _scaled(c, powers, read_body)
     finally:
         _being_read.discard(key)
 
@@ -146,26 +153,31 @@ def common_scalars(total: Form) -> tuple[Fraction, Powers]:
         2 * negative == len(total.terms) and _leads_negative(total)
     ):
         c = -c
-    shared: dict[Expr, Exponent] | None = None
-    for powers, _ in total.terms:
-        here = dict(powers)
-        if shared is None:
-            shared = here
-        else:
-            shared = {b: _common(p, here[b]) for b, p in shared.items() if b in here}
-    return c, tuple((b, p) for b, p in (shared or {}).items() if p != 0)
+    return c, products.common_powers(total)
 
 
 def _leads_negative(total: Form) -> bool:
-    # I − P rather than P − I, 1 − t² rather than t² − 1.
+    """Which of A − B and B − A to print: I − P, 1 − t², the later letter first as in x − a."""
     identities = [
         c for (_, word), c in total.terms.items() if all(isinstance(x, Ones) for x in word)
     ]
-    return (identities[0] if len(identities) == 1 else content(total)) < 0
+    if len(identities) == 1:
+        return identities[0] < 0
+    if len(total.terms) == 2 and not total.is_scalar:
+        (one, c), (other, _) = total.terms.items()
+        names, others = _names(one[1]), _names(other[1])
+        if names ^ others:
+            return (c < 0) is (max(names ^ others, key=str.lower) in names)
+    return content(total) < 0
+
+
+def _names(word: Word) -> set[str]:
+    return {variable.name for variable in variables(*word)}
 
 
 def collect(*terms: Expr) -> Expr:
     """The sum, a number that all terms share in front."""
+    terms = tuple(piece for term in terms for piece in _flattened(term))
     numbers = [build.scalar_factors(_front(term))[0] for term in terms]
     if len(terms) < 2 or not all(number.is_Rational for number in numbers):
         return build.add(*terms)
@@ -179,32 +191,37 @@ def collect(*terms: Expr) -> Expr:
     return build.scale(build.number(c), build.add(*(build.scale(front, term) for term in terms)))
 
 
+def _flattened(term: Expr) -> tuple[Expr, ...]:
+    c, body = build.coefficient(term)
+    if isinstance(body, Sum) and isinstance(c, Number) and c.value == -1:
+        return tuple(build.negate(piece) for piece in body.args)
+    return body.args if isinstance(body, Sum) and build.is_one(c) else (term,)
+
+
 def _front(term: Expr) -> Expr:
     return term if term.is_scalar else build.coefficient(term)[0]
-
-
-def _common(p: Exponent, q: Exponent) -> Exponent:
-    if not isinstance(p, Fraction) or not isinstance(q, Fraction):
-        return p if p == q else Fraction(0)
-    if p * q <= 0:
-        return Fraction(0)
-    return min(p, q, key=abs)
-
-
-def _without(total: Form, c: Fraction, powers: Powers) -> Form:
-    below = products.raised(powers, -UNIT)
-    terms = []
-    for (others, word), x in total.terms.items():
-        scalars = times_number(x / c, products.collected((*others, *below)))
-        body = of_word(word, total.rows, total.cols)
-        terms.append(scalars if total.is_scalar else products.multiply(scalars, body))
-    return add(terms, total.rows, total.cols)
 
 
 def _scaled(c: Fraction, powers: Powers, body: Expr) -> Expr:
     for base, p in sorted(powers, key=lambda power: _is_below(power[1])):
         body = build.scale(read_power(base, p), body)
     return build.scale(build.number(c), body)
+
+
+def spread_sign(e: Expr) -> Expr:
+    """B − A for −(A − B), where the sum stands alone."""
+    c, body = build.coefficient(e)
+    value, factors = build.scalar_factors(c)
+    if not (value < 0 and isinstance(body, Sum) and any(_is_negative(term) for term in body.args)):
+        return e
+    body = build.add(*sorted((build.negate(term) for term in body.args), key=_is_negative))
+    for factor in reversed(factors):
+        body = build.scale(factor, body)
+    return build.scale(build.number(-value), body)
+
+
+def _is_negative(term: Expr) -> bool:
+    return bool(build.scalar_factors(_front(term))[0] < 0)
 
 
 def _is_below(p: Exponent) -> bool:
@@ -273,7 +290,9 @@ def _square(total: Form) -> Expr | None:
         else:
             return None
     found = products.trace(products.multiply(transpose(whole), whole))
-    return read_form(whole) if found == total else None
+    if found != total:
+        return None
+    return read_form(whole if common_scalars(whole)[0] > 0 else times_number(-1, whole))
 
 
 def _product_coefficient(total: Form, A: Form, B: Form) -> Fraction:
@@ -358,23 +377,68 @@ def _read_closed(base: Expr, word: Word) -> Expr:
 # --- matrices -------------------------------------------------------------------------------------
 
 
-def _read_matrix(total: Form) -> Expr:
+@lru_cache(maxsize=1 << 15)
+def _read_matrix(total: Form, halved: bool) -> Expr:
+    """A sum without common scalars; `halved` when half of it is to be printed."""
     single = total.single
     if single is not None:
         c, powers, word = single
         return _scaled(c, powers, _read_word(word) if word else build.eye(total.rows))
-    candidates: list[Expr] = []
+    if not halved and _differ_in_a_transpose(total):
+        return _plain(total)
+    mirrored = list(_mirrored(total, halved))
+    if mirrored and _is_sym_of_a_letter(mirrored[0]):
+        return mirrored[0]
+    candidates = mirrored
     few = len(total.terms) <= MOST_TERMS
     strategies: tuple[Callable[[Form], Iterator[Expr]], ...] = (
-        _mirrored, _blocks, _factored, _merged_operators, _diagonal_sum, _with_common_entries,
-        partial(_grouped, left=True), partial(_grouped, left=False), _grouped_by_scalar,
+        _blocks, _factored, _merged_operators, _diagonal_sum, _with_common_entries,
+        partial(_grouped, left=True), partial(_grouped, left=False), _grouped_by_scalar, _turned,
     )  # fmt: skip
     for strategy in strategies:
         for candidate in strategy(total):
             candidates.append(candidate)
-            if not few or (strategy is _mirrored and not isinstance(candidate, Sum)):
+            if not few:
                 return candidate
     return shortest([*candidates, _plain(total)])
+
+
+def _is_sym_of_a_letter(e: Expr) -> bool:
+    part = build.coefficient(e)[1]
+    return isinstance(part, Part) and isinstance(part.args[0], Var | Variation)
+
+
+def _differ_in_a_transpose(total: Form) -> bool:
+    """B X + Bᵀ X, which a book leaves as it is unless X is a column."""
+    if len(total.terms) != 2:
+        return False
+    (p, u), (q, v) = total.terms
+    if p != q or len(u) != len(v) or len(u) < 2:
+        return False
+    different = [k for k, (x, y) in enumerate(zip(u, v, strict=True)) if x is not y]
+    if len(different) != 1:
+        return False
+    x, y = u[different[0]], v[different[0]]
+    columns = any(letter.rows is ONE or letter.cols is ONE for letter in u)
+    return flip(x) == (1, y) and not columns and not _is_arbitrary(x)
+
+
+@lru_cache(maxsize=1 << 14)
+def _is_arbitrary(e: Expr) -> bool:
+    """Whether a cotangent or a variation occurs, whose (·)_sym the paper writes."""
+    return any(
+        isinstance(node, Variation)
+        or (isinstance(node, Var) and (node.name == "G" or node.name.startswith("G_")))
+        for node in topological(e)
+    )
+
+
+def _turned(total: Form) -> Iterator[Expr]:
+    """(A B + B A)ᵀ where most letters are transposed."""
+    turned = sum(isinstance(x, Transpose) for _, word in total.terms for x in word)
+    plain = sum(not isinstance(x, Transpose) for _, word in total.terms for x in word)
+    if turned > plain and all(word for _, word in total.terms):
+        yield build.transpose(read_form(transpose(total)))
 
 
 def _plain(total: Form) -> Expr:
@@ -397,6 +461,8 @@ def _factored(total: Form) -> Iterator[Expr]:
     reference = min(total.terms, key=lambda key: (len(key[0]), -len(key[1]), key_order(key)))
     powers, word = reference
     c = total.terms[reference]
+    if len(word) > LONGEST_SPLIT:
+        return
     for k in range(1, len(word)):
         u, v = word[:k], word[k:]
         cut = v[0].rows
@@ -411,7 +477,7 @@ def _factored(total: Form) -> Iterator[Expr]:
             continue
         L, R = Form(total.rows, cut, left), Form(cut, total.cols, right)
         if powers:
-            L = _without(L, UNIT, powers)
+            L = products.without(L, UNIT, powers)
         if products.multiply(L, R) == total:
             yield build.matmul(read_form(L), read_form(R))
 
@@ -453,8 +519,11 @@ def _grouped_by_scalar(total: Form) -> Iterator[Expr]:
             yield collect(read_form(inside), read_form(rest))
 
 
-def _mirrored(total: Form) -> Iterator[Expr]:
-    """A + Aᵀ as 2 A_sym, A − Aᵀ as twice the antisymmetric part."""
+def _mirrored(total: Form, halved: bool) -> Iterator[Expr]:
+    """A + Aᵀ as 2 A_sym, A − Aᵀ as twice the antisymmetric part.
+
+    A textbook writes A + Aᵀ for a letter or an outer product, unless half of it is wanted.
+    """
     if total.rows != total.cols:
         return
     for kind, sign in (("sym", 1), ("skew", -1)):
@@ -475,11 +544,30 @@ def _mirrored(total: Form) -> Iterator[Expr]:
                 rest[key] = total.terms[key]
         if not half:
             continue
-        inside = read_form(Form(total.rows, total.cols, half))
+        part = Form(total.rows, total.cols, half)
+        inside = _better_turn(part) if kind == "sym" else read_form(part)
+        if not halved and len(half) == 1 and _is_simple(next(iter(half))[1]):
+            continue
         whole = build.scale(build.number(2), build.part(kind, inside))
         if rest:
             whole = collect(whole, read_form(Form(total.rows, total.cols, rest)))
         yield whole
+
+
+def _is_simple(word: Word) -> bool:
+    outer = len(word) == 2 and word[1].rows is ONE
+    return (len(word) == 1 or outer) and not any(map(_is_arbitrary, word))
+
+
+def _better_turn(half: Form) -> Expr:
+    """A or Aᵀ, whose symmetric parts agree: the shorter, a sum such as I − P in front."""
+    choices = (read_form(half), read_form(transpose(half)))
+    return min(choices, key=lambda e: (length(e), not _starts_with_sum(e)))
+
+
+def _starts_with_sum(e: Expr) -> bool:
+    body = build.coefficient(e)[1]
+    return isinstance(body, Product) and isinstance(body.args[0], Sum)
 
 
 def _nearer(half: dict[Key, Fraction], key: Key, mirror: Key) -> Key:
@@ -525,7 +613,7 @@ def _with_common_entries(total: Form) -> Iterator[Expr]:
     if not powers:
         return
     base = max(powers, key=lambda base: len(powers[base]))
-    p = reduce(_common, powers[base])
+    p = reduce(products.common_exponent, powers[base])
     if len(powers[base]) < 2 or p == 0:
         return
     inside, rest = [], []
@@ -535,7 +623,9 @@ def _with_common_entries(total: Form) -> Iterator[Expr]:
         else:
             rest.append(key)
     quotient = read_form(add(inside, total.rows, total.cols))
-    whole = build.hadamard(_read_entry(base, p), quotient)
+    entry = _read_entry(base, p)
+    factors = (quotient, entry) if build.is_reciprocal(entry) else (entry, quotient)
+    whole = build.hadamard(*factors)
     if rest:
         whole = collect(whole, read_form(_part_of(total, rest)))
     yield whole
@@ -546,9 +636,8 @@ def _blocks(total: Form) -> Iterator[Expr]:
     for axis in (0, 1):
         units: dict[Expr, dict[Key, Fraction]] = {}
         for (powers, word), c in total.terms.items():
-            end = word[0 if axis == 0 else -1] if word else None
-            unit = end.args[0] if axis == 1 and isinstance(end, Transpose) else end
-            if not isinstance(unit, Stack) or not _is_unit(unit):
+            unit = _block_of(word, axis)
+            if unit is None:
                 break
             units.setdefault(unit, {})[powers, word[1:] if axis == 0 else word[:-1]] = c
         else:
@@ -562,8 +651,16 @@ def _blocks(total: Form) -> Iterator[Expr]:
                 rows, cols = (size, total.cols) if axis == 0 else (total.rows, size)
                 terms = by_place[k][1] if k in by_place else {}
                 blocks.append(read_form(Form(rows, cols, terms)))
-            if len(units) > 1:
-                yield build.stack(axis, *blocks)
+            yield build.stack(axis, *blocks)
+
+
+def _block_of(word: Word, axis: int) -> Expr | None:
+    """The embedding (0; I; 0) in front of a word, or the transposed one at its end."""
+    if axis == 0:
+        unit = word[0] if word else None
+    else:
+        unit = word[-1].args[0] if word and isinstance(word[-1], Transpose) else None
+    return unit if isinstance(unit, Stack) and _is_unit(unit) else None
 
 
 def _is_unit(unit: Expr) -> bool:
@@ -689,6 +786,8 @@ def _read_word(word: Word) -> Expr:
     elif word[0].rows is ONE and any(isinstance(letter, Diag) for letter in word):
         sign, turned = flip_word(word)
         return build.scale(build.number(sign), build.transpose(_read_word(turned)))
+    if len(word) > 1 and isinstance(word[0], Transpose) and word == (word[0],) * len(word):
+        return build.transpose(_read_word((word[0].args[0],) * len(word)))
     return build.matmul(*(read_letter(letter) for letter in word))
 
 
@@ -696,12 +795,18 @@ def _read_word(word: Word) -> Expr:
 def read_letter(letter: Expr) -> Expr:
     """One letter with its operands in readable form."""
     match letter:
+        case Transpose(args=(Hadamard() as X,)):
+            sign, pairs = entrywise.turned_pairs(entrywise.pairs_of(X)[1])
+            pushed = build.hadamard(*(_read_entry(base, p) for base, p in pairs))
+            pushed = build.scale(build.number(sign), pushed)
+            return shortest((pushed, build.transpose(read_letter(X))))
         case Transpose(args=(X,)):
             return build.transpose(read_letter(X))
         case Diag(args=(v,)):
             return _read_diagonal(v)
         case Hadamard(args=args):
-            return build.hadamard(*(read_letter(arg) for arg in args))
+            factors = [read_letter(arg) for arg in args]
+            return build.hadamard(*sorted(factors, key=build.is_reciprocal))
         case Map(data=("pow",), args=(X, p)):
             return build.power(read(X), read(p))
         case Map(data=(name,), args=(X,)):
@@ -775,7 +880,7 @@ def _lifted(v: Expr) -> Expr | None:
                 return None
             if p.value == -1:
                 return build.inv(inside)
-            if p.value == 2:
+            if p.value == 2 and not isinstance(inside, Sum):
                 return build.matmul(inside, inside)
             return build.powm(inside, p)
         case Map(data=(name,), args=(X,)) if name != "pow":

@@ -166,9 +166,31 @@ def _sum(node: Expr) -> Form:
     return add((form(arg) for arg in node.args), node.rows, node.cols)
 
 
-@normalises(Product, Scale)
-def _product(node: Expr) -> Form:
+@normalises(Scale)
+def _scale(node: Expr) -> Form:
     return products.multiply(*(form(arg) for arg in node.args))
+
+
+@normalises(Product)
+def _product(node: Expr) -> Form:
+    factors: list[Form] = []
+    args = list(node.args)
+    while args:
+        match args:
+            case [Stack(data=(1,)) as left, Stack(data=(0,)) as right, *_] if _fit(left, right):
+                blocks = zip(left.args, right.args, strict=True)
+                factors.append(
+                    add((products.multiply(form(A), form(B)) for A, B in blocks),
+                        left.rows, right.cols)
+                )  # fmt: skip
+                del args[:2]
+            case _:
+                factors.append(form(args.pop(0)))
+    return products.multiply(*factors)
+
+
+def _fit(left: Expr, right: Expr) -> bool:
+    return [A.cols for A in left.args] == [B.rows for B in right.args]
 
 
 @normalises(Transpose)
@@ -260,8 +282,10 @@ def _determinant_letter(node: Expr) -> Form:
 
 
 def _least_turn(total: Form) -> Expr:
-    A, B = total.expression(), transpose(total).expression()
-    return min(A, B, key=order)
+    turned = transpose(total)
+    if content(turned) < 0:  # a sign in front is no part of the letter
+        return total.expression()
+    return min(total.expression(), turned.expression(), key=order)
 
 
 @normalises(Trace)
@@ -494,6 +518,9 @@ def matrix_function(g: sp.Expr, A: Form, parameters: tuple[Expr, ...]) -> Form:
         return A
     argument = A.expression()
     if is_(argument, "diagonal"):
+        name = scalar.name_of(g)
+        if name is not None:
+            return diagonal_matrix(map_form(name, diagonal_column(A)))
         try:
             return diagonal_matrix(
                 form(build.map_scalar(g, x=diagonal_column(A).expression(), **names))

@@ -1,0 +1,84 @@
+"""The public face: normal form, readable form, equality."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from mbp.expr import build
+from mbp.expr.nodes import Expr, topological
+from mbp.simplify import node_forms as node_forms  # registers what each node does
+from mbp.simplify.reading import length, read, read_form, shortest, spread_sign
+from mbp.simplify.spectral import collapsed
+from mbp.simplify.words import forget_when_full, form, operands
+
+
+def normal(e: Expr) -> Expr:
+    """The normal form of `e`: a sum of words, reduced by property; equal to `e` everywhere."""
+    forget_when_full()
+    return form(e).expression()
+
+
+def readable(e: Expr) -> Expr:
+    """`e`, in normal form, as a textbook prints it."""
+    return read(e)
+
+
+def simplify(e: Expr) -> Expr:
+    """The readable form of the normal form of `e`, or of its parts where that is shorter."""
+    forget_when_full()
+    return _simplified(e)
+
+
+@lru_cache(maxsize=1 << 14)
+def _simplified(e: Expr) -> Expr:
+    total = form(e)
+    if depth(e) > DEEP:
+        for node in topological(total.expression()):  # bottom up, so that nothing recurses
+            read(node)
+        for node in topological(e):
+            if node is not e:
+                _simplified(node)
+    parts = operands(e)
+    if parts and length(total.expression()) > MOST_GROWTH * (length(e) + MOST_GROWTH):
+        return build.rebuild(e, tuple(_simplified(arg) for arg in parts))
+    whole = spread_sign(read_form(total))
+    if length(whole) <= length(e) or not parts:
+        return whole
+    return shortest((whole, build.rebuild(e, tuple(_simplified(arg) for arg in parts))))
+
+
+def collapse(e: Expr, in_frame: bool = False) -> Expr:
+    """The readable form of `e` with spectral factors gone wherever they make a matrix function.
+
+    U diag(g(q)) Uᵀ becomes g(A), and a sum over the paths of eigenvectors and eigenvalues the
+    divided-difference derivative of g at A. With `in_frame` such a sum stays in the frame, as one
+    kernel that is the divided difference, for programs that have the factors at hand.
+    """
+    forget_when_full()
+    total = form(e)
+    other = collapsed(total, in_frame)
+    return _simplified(e) if other == total else spread_sign(read_form(other))
+
+
+MOST_GROWTH = 10
+"""A normal form longer than this many times the expression is not worth reading."""
+
+DEEP = 40
+"""From this depth on an expression is read from its leaves up."""
+
+
+@lru_cache(maxsize=1 << 16)
+def _depth(e: Expr) -> int:
+    return 1 + max((_depth(arg) for arg in e.args), default=0)
+
+
+def depth(e: Expr) -> int:
+    """How many operations deep an expression is."""
+    for node in topological(e):
+        _depth(node)
+    return _depth(e)
+
+
+def equal(a: Expr, b: Expr) -> bool:
+    """Whether the normal form of a − b is zero: True is a proof, False only its absence."""
+    return not form(build.subtract(a, b)).terms
