@@ -14,7 +14,7 @@ from mbp.derive.derivation import Derivation
 from mbp.emit.torch_printer import Body, Names
 from mbp.errors import MbpError
 from mbp.expr.dims import ONE
-from mbp.expr.nodes import Expr, Output, Var, topological, variables
+from mbp.expr.nodes import Expr, Output, Var, variables
 from mbp.expr.text import text
 from mbp.plan.program import Plan, Program
 from mbp.plan.value import Value
@@ -42,6 +42,9 @@ RESERVED = (
     "dtype", "layer", "rank_report", "RankReport", *OPTIONS,
 )  # fmt: skip
 """Names that an emitted module uses itself."""
+
+_WIDTH = 94
+"""Of a line, without its indentation."""
 
 _LONGEST_COMMENT = 4
 
@@ -184,6 +187,8 @@ class ModuleText:
             if len(wrapped) <= _LONGEST_COMMENT:  # a longer formula is in the docstring
                 notes += [f"# {line}" for line in wrapped]
         lines = [*notes, *body.lines(tail)]
+        if len(tail) > _WIDTH:
+            lines[-1:] = ["return (", *(f"    {result}," for result in results), ")"]
         whole = "\n".join(line for line in lines if not line.startswith("#"))
         used = set(re.findall(r"\w+", whole))
         return _Function(
@@ -361,9 +366,7 @@ class ModuleText:
         """The conditions on dimensions under which the decompositions exist."""
         dims = {symbol.name: f"{x}.shape[{axis}]" for symbol, (x, axis) in self._dims().items()}
         found: dict[str, dict[str, str]] = {}
-        for node in topological(*self.plan.outputs):
-            if not isinstance(node, Output):
-                continue
+        for node in self.plan.decomposed:
             for left, relation, right in _dimension_conditions(node):
                 if left in dims and right in dims:
                     text = f"{left} {relation} {right}"

@@ -551,6 +551,8 @@ class Body:
         function, options, _ = value.data
         words = [self._text(arg) for arg in value.args]
         words += [f"{key}={option}" for key, option in options]
+        if function == "torch.linalg.pinv" and ("hermitian", "True") not in options:
+            return f"_each(_pinv, {', '.join(words)})", ATOM
         if function == "torch.linalg.cholesky":
             return f"_cholesky({', '.join(words)})", ATOM
         if function.startswith("torch.linalg.") and function.split(".")[-1] in _ISOLATED:

@@ -129,6 +129,10 @@ class Graph:
             )  # fmt: skip
         if v.op == "ones":
             return self.make("ones", shape=(v.cols, v.rows))
+        if v.op == "over_gaps" and v.data[0] != 0:
+            args = (self.transpose(v.args[0]), *v.args[1:])
+            turned = self.make("over_gaps", *args, data=v.data, shape=(v.cols, v.rows))
+            return self.scale(self.number(sp.Integer(v.data[0])), turned)
         return self.make("transpose", v, shape=(v.cols, v.rows))
 
     def scale(self, c: Value, v: Value) -> Value:
@@ -157,6 +161,9 @@ class Graph:
         if len(terms) == 1:
             return terms[0]
         shape = v_shape(terms[0])
+        terms = tuple(term for term in terms if term.op != "zeros") or terms[:1]
+        if len(terms) == 1:
+            return terms[0]
         if terms[0].is_scalar:
             numeric = all(term.form is Form.NUMBER for term in terms)
             form = Form.NUMBER if numeric else Form.MATRIX
@@ -222,6 +229,10 @@ class Graph:
             return v
         if kind == "diag":
             return self.diagonal(self.diagonal_of(v))
+        if kind in ("sym", "skew") and v.op == "add" and any(map(self._has_kernel, v.args)):
+            return self.add(*(self.part(kind, term) for term in v.args))
+        if kind in ("sym", "skew") and v.op == "embed":
+            return v if kind == "sym" else self.make("zeros", shape=v_shape(v))
         if kind in ("sym", "skew") and v.op == "over_gaps" and v.data[0] != 0:
             inner = kind if v.data[0] > 0 else _OTHER[kind]
             args = (self.part(inner, v.args[0]), *v.args[1:])
@@ -235,6 +246,12 @@ class Graph:
                 inner = _OTHER[kind] if odd else kind
                 return self.hadamard(*kernels, self.part(inner, self.hadamard(*others)))
         return self.make("part", self.dense(v), data=(kind,), shape=v_shape(v))
+
+    def _has_kernel(self, v: Value) -> bool:
+        bare = v.args[1] if v.op == "scale" else v
+        return (bare.op == "over_gaps" and bare.data[0] != 0) or (
+            bare.op == "multiply" and any(A in self.parity for A in bare.args)
+        )
 
     def gap_kernel(self, gaps: Value, difference: Value, reach: Value) -> Value:
         """The matrix 1/gaps with a zero diagonal; applied, it becomes `over_gaps`.

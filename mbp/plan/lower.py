@@ -63,6 +63,7 @@ class Lowering:
 
     `vectors` are the variables that the caller passes as the vector of a diagonal; `by_svd` are
     matrices X whose XᵀX takes its spectrum from the singular values of X, not from XᵀX itself.
+    `framed` are those of them of which only σ and V are used: they may be wide.
     """
 
     def __init__(
@@ -73,7 +74,11 @@ class Lowering:
         by_svd: frozenset[Expr] = frozenset(),
     ) -> None:
         self.graph = graph
+        roots = tuple(roots)
         self._by_svd = by_svd
+        self.framed = by_svd - {
+            A.args[0] for A in topological(*roots) if isinstance(A, Output) and A.name == "U"
+        }
         self._vectors = vectors
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
@@ -252,12 +257,15 @@ class Lowering:
     def _inner(self, node: Inner) -> Value:
         A, B = node.args
         graph = self.graph
-        if A is not B and not isinstance(A, Ones):
+        if not isinstance(A, Ones):
             left = [term.mirrored(graph) for term in self._terms(A)]
             right = self._terms(B)
             formed = sum(graph.cost(t.word) for t in (*left, *right))
             pairs = [a.times(b) for a in left for b in right]
-            if len(pairs) == 1 or sum(graph.trace_cost(t.word) for t in pairs) < formed:
+            single = len(pairs) == 1 and A is not B
+            if A is B:
+                formed /= 2
+            if single or sum(graph.trace_cost(t.word) for t in pairs) < formed:
                 return graph.add(*(t.of(graph, graph.trace_of_product(t.word)) for t in pairs))
         return graph.inner(self.value(A), self.value(B))
 
@@ -392,6 +400,11 @@ class Lowering:
 
     def _squared_singular_values(self, X: Expr) -> tuple[Value, Value]:
         """The spectrum of XᵀX from X = U [σ] Vᵀ; X V is known then as U [σ], to more digits."""
+        sigma, V = self._svd_frame(X)
+        return self.graph.hadamard(sigma, sigma), V
+
+    def _svd_frame(self, X: Expr) -> tuple[Value, Value]:
+        """σ and all columns of V, whichever shape X has."""
         graph = self.graph
         n = X.cols
         operand = graph.dense(self.value(X))
@@ -401,7 +414,7 @@ class Lowering:
         V = graph.make("item", call, data=(2, "V"), shape=(n, n))
         graph.know((operand, V), XV)
         sigma = graph.make("column", s, shape=(n, n), form=Form.DIAGONAL)
-        return graph.hadamard(sigma, sigma), V
+        return sigma, V
 
     # --- decompositions and kernels -----------------------------------------------------------
 
@@ -424,6 +437,8 @@ class Lowering:
         expression = self._expression(node)
         if expression is not None:
             return self.value(expression)
+        if node.rule == "svd" and node.args[0] in self.framed:
+            return self._svd_frame(node.args[0])["SV".index(node.name)]
         forward = self._forward(node)
         call = graph.make(
             "call", *(graph.dense(self.value(arg)) for arg in node.args),

@@ -10,8 +10,9 @@ import sympy as sp
 from mbp.derive.derivation import Derivation
 from mbp.expr import build
 from mbp.expr.dims import ONE
-from mbp.expr.nodes import Expr, Inner, Output, Sum, Var
+from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Var
 from mbp.expr.nodes import topological as expressions_below
+from mbp.invariants.infer import is_palindrome
 from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering
 from mbp.plan.value import Form, Value, topological
@@ -45,15 +46,16 @@ class Plan:
     forward: the outputs. saved: what backward and variation take from the forward pass besides
     the layer's inputs. backward: the gradients from cotangents. variation: the variations of the
     outputs. second, second_variation: the same two of the backward pass as a layer of its own,
-    in the layer's inputs and cotangents, if a second derivation was given. `vectors` names what
-    the caller passes as the vector of a diagonal, `hints` what the proof calls some of the
-    values. ranges: the two matrices whose ranges the layer compares, if it does; `compared`
-    are their expressions.
+    in the layer's inputs and cotangents, if a second derivation was given. decomposed: the
+    outputs of decompositions that are computed, each where its rule's assumptions hold.
+    `vectors` names what the caller passes as the vector of a diagonal, `hints` what the proof
+    calls some of the values. ranges: the two matrices whose ranges the layer compares, if it
+    does; `compared` are their expressions.
     """
 
     derivation: Derivation
     second_derivation: Derivation | None
-    outputs: tuple[Expr, ...]
+    decomposed: tuple[Output, ...]
     vectors: frozenset[str]
     saved: tuple[Value, ...]
     hints: Mapping[Value, str]
@@ -113,7 +115,11 @@ def plan(
     return Plan(
         derivation,
         second,
-        tuple(outputs.values()),
+        tuple(
+            A
+            for A in expressions_below(*outputs.values())
+            if isinstance(A, Output) and A.args[0] not in lowering.framed
+        ),
         vectors,
         tuple(v for v in saved if v.op != "input"),
         lowering.hints,
@@ -139,12 +145,23 @@ def compared_ranges(outputs: tuple[Expr, ...]) -> Mapping[str, Expr] | None:
     if not (isinstance(whole, Inner) and whole.args[0] is whole.args[1]):
         return None
     terms = whole.args[0].args if isinstance(whole.args[0], Sum) else ()
-    projectors = [simplify(build.coefficient(term)[1]) for term in terms]
+    projectors = [build.coefficient(term)[1] for term in terms]
     if len(projectors) != 2 or not all(
         isinstance(P, Output) and P.rule == "projector" for P in projectors
     ):
         return None
-    return {"W": projectors[0].args[0], "Psi": projectors[1].args[0]}
+    W, Psi = (_range_of(P) for P in projectors)
+    return {"W": W, "Psi": Psi}
+
+
+def _range_of(P: Expr) -> Expr:
+    """A matrix with the range of the projector P, as thin as its simplified form shows."""
+    P = simplify(P)
+    if isinstance(P, Output):
+        return P.args[0]
+    if isinstance(P, Product) and is_palindrome(P.args):
+        return build.matmul(*P.args[: len(P.args) // 2])  # X M Xᵀ with M definite
+    return P
 
 
 def vector_names(derivation: Derivation, second: Derivation | None) -> frozenset[str]:

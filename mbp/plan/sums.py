@@ -64,8 +64,9 @@ def assembled(graph: Graph, terms: list[Term], shape: tuple[Dim, Dim]) -> Value:
     by_scalars: dict[Word, dict[Word, sp.Expr]] = {}
     for term in terms:
         words = by_scalars.setdefault(tuple(sorted(term.scalars, key=lambda v: v.serial)), {})
-        word = _normal(graph, term.word)
-        words[word] = words.get(word, sp.Integer(0)) + term.number
+        number, word = _without_numbers(term.number, term.word)
+        word = _normal(graph, word)
+        words[word] = words.get(word, sp.Integer(0)) + number
     sums: list[Value] = []
     for scalars, words in by_scalars.items():
         kept = {word: number for word, number in words.items() if number != 0}
@@ -81,6 +82,15 @@ def _normal(graph: Graph, word: Word) -> Word:
     """`word` without identities, with a product in it that exists already as one letter."""
     kept = without_identities(word)
     return graph.contracted(kept)
+
+
+def _without_numbers(number: sp.Expr, word: Word) -> tuple[sp.Expr, Word]:
+    bare: list[Value] = []
+    for letter in word:
+        if letter.op == "scale" and letter.args[0].op == "number":
+            number, letter = number * letter.args[0].data[0], letter.args[1]
+        bare.append(letter)
+    return number, tuple(bare)
 
 
 def _with_diagonals(graph: Graph, words: dict[Word, sp.Expr]) -> dict[Word, sp.Expr]:

@@ -215,3 +215,12 @@ def test_at_a_tie_a_function_through_the_factors_is_never_silently_wrong(texts):
     U, Q = eig(X)
     (gradient,) = torch.autograd.grad((U @ torch.diag(Q.sin()) @ U.T * A[:4, :4]).sum(), X)
     assert gradient.isnan().any()
+
+
+@pytest.mark.parametrize("name", ["o2p", "o2p_svd", "o2p_eig"])
+def test_second_order_pooling_takes_every_shape_and_every_tie(name, texts):
+    layer = getattr(load(texts(name), name), name)
+    repeated = torch.linalg.qr(normal(5, 3))[0]
+    for F in (normal(2, 4), repeated, torch.zeros(3, 2, dtype=DTYPE), normal(1, 1)):
+        assert gradcheck(lambda F: layer(F, 0.1), (F.requires_grad_(),))
+        assert gradgradcheck(lambda F: layer(F, 0.1), (F,))
