@@ -44,13 +44,35 @@ def random_sizes(
     what declared ranks, partitions and the decompositions in `exprs` need. Raises MbpError when
     no small sizes do.
     """
+    names, fits = size_test(exprs)
+    variables = [node for node in topological(*exprs) if isinstance(node, Var)]
+    sizes = range(smallest, smallest + len(names) + 2)
+
+    def height(choice: Mapping[str, int]) -> int:
+        shapes = [shape_of(x, choice) for x in variables]
+        return sum(rows > cols for rows, cols in shapes)
+
+    choices = [dict(zip(names, choice, strict=True)) for choice in permutations(sizes, len(names))]
+    fitting = [choice for k in rng.permutation(len(choices)) if fits(choice := choices[k])]
+    if fitting:
+        return max(fitting, key=height) if tall else fitting[0]
+    same = dict.fromkeys(names, smallest + smallest % 2)
+    if fits(same):
+        return same
+    raise MbpError(f"no small sizes of {', '.join(names)} fit together")
+
+
+def size_test(exprs: Iterable[Expr]) -> tuple[list[str], Callable[[Mapping[str, int]], bool]]:
+    """The dimension names of `exprs`, and whether given sizes of them are admissible.
+
+    Sizes must respect what declared ranks, partitions and decompositions need, and be positive.
+    """
     nodes = list(topological(*exprs))
     counted = [node.data[0] for node in nodes if isinstance(node, DimSize)]
     names = dim_names(*counted, *(d for node in nodes for d in node.shape))
     needs = [need for node in nodes for need in _needs(node)]
     even = [node.rows for node in nodes if _is_even(node)]
     shapes = {d for node in nodes for d in node.shape if not d.is_Symbol and not d.is_Integer}
-    sizes = range(smallest, smallest + len(names) + 2)
 
     def fits(choice: Mapping[str, int]) -> bool:
         def at(d: Dim) -> int:
@@ -62,18 +84,7 @@ def random_sizes(
             and all(at(d) > 0 for d in shapes)
         )
 
-    def height(choice: Mapping[str, int]) -> int:
-        shapes = [shape_of(x, choice) for x in nodes if isinstance(x, Var)]
-        return sum(rows > cols for rows, cols in shapes)
-
-    choices = [dict(zip(names, choice, strict=True)) for choice in permutations(sizes, len(names))]
-    fitting = [choice for k in rng.permutation(len(choices)) if fits(choice := choices[k])]
-    if fitting:
-        return max(fitting, key=height) if tall else fitting[0]
-    same = dict.fromkeys(names, smallest + smallest % 2)
-    if fits(same):
-        return same
-    raise MbpError(f"no small sizes of {', '.join(names)} fit together")
+    return names, fits
 
 
 def _needs(node: Expr) -> list[tuple[Dim, Dim]]:

@@ -1,0 +1,151 @@
+"""Finds the weakest conditions of the vocabulary under which a claim that fails holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations, permutations
+
+from mbp.errors import MbpError
+from mbp.expr.build import is_zero
+from mbp.expr.nodes import Var
+from mbp.invariants.vocabulary import VOCABULARY
+from mbp.referee.conditions import Condition, Has, Sizes, Trial, Varies
+from mbp.referee.judge import Deadline, Judgement, Level, judged, precisely
+from mbp.referee.sampling import is_varied, may_be_deficient, sample
+from mbp.referee.statement import Claim, dimension_symbols
+from mbp.referee.witness import Status, outcome
+from mbp.verify.arithmetic import FLOAT64
+
+Progress = Callable[[str], None]
+
+_STRUCTURED = {
+    "antisymmetric", "diagonal", "lower_triangular", "orthonormal_columns", "projector",
+    "upper_triangular", "partition",
+}  # fmt: skip
+
+_PATTERNS = (
+    "antisymmetric", "lower_triangular", "upper_triangular", "diagonal", "orthonormal_columns",
+    "orthogonal", "projector",
+)  # fmt: skip
+_MOST_PAIRS = 400
+
+
+def weakest(
+    claim: Claim, deadline: Deadline, progress: Progress
+) -> tuple[tuple[Condition, ...], Judgement] | None:
+    """A weakest set of conditions that makes the claim true, with the judgement under it.
+
+    Sets are tried from small to large, those that make the claim hold before those that make it
+    right as a functional only. None when no set was found before the deadline.
+    """
+    found: tuple[tuple[Condition, ...], Judgement] | None = None
+    for chosen in _sets(list(_candidates(claim))):
+        if deadline.passed or (found is not None and len(chosen) > len(found[0])):
+            break
+        progress(f"trying {', '.join(map(str, chosen))}")
+        judgement = _rescued(claim, chosen)
+        if judgement is None:
+            continue
+        if judgement.level is Level.HOLDS:
+            return chosen, judgement
+        found = found or (chosen, judgement)
+    return found
+
+
+def _candidates(claim: Claim) -> Iterator[Condition]:
+    """Single conditions, the weaker before those that imply them."""
+    free = [x for x in claim.setting.inputs.values() if not _is_given(x)]
+    square = [x for x in free if x.is_square and not x.is_scalar]
+    differentiated = {v.args[0] for v in claim.variations}
+    if claim.target is None:
+        differentiated.add(claim.variable)
+    varied = [x for x in square if x in differentiated and is_varied(x)]
+    yield from (Has(x.name, "symmetric") for x in square if x not in varied)
+    yield from (Varies(x.name, "symmetric") for x in varied)
+    yield from (Has(x.name, "symmetric") for x in varied)
+    for m, n in permutations(dimension_symbols(claim), 2):
+        yield Sizes(m, ">=", n)
+    for m, n in combinations(dimension_symbols(claim), 2):
+        yield Sizes(m, "=", n)
+    for x in free:
+        yield from (Has(x.name, prop) for prop in _definite(x))
+    for x in free:
+        if x in varied:
+            yield from (Varies(x.name, prop) for prop in ("antisymmetric", "diagonal"))
+        yield from (Has(x.name, prop) for prop in _patterns(x))
+
+
+def _is_given(x: Var) -> bool:
+    """Whether x has a structure already, to which a further one would leave next to nothing."""
+    return bool(VOCABULARY.closure(x.properties) & (_STRUCTURED - {"diagonal"}))
+
+
+def _definite(x: Var) -> Iterator[str]:
+    """Ranks, signs and definiteness."""
+    known = VOCABULARY.closure(x.properties)
+    if not x.is_scalar and may_be_deficient(x):
+        yield from ("invertible",) if x.is_square else ("full_column_rank", "full_row_rank")
+    if not x.is_scalar and x.is_square and "positive" not in known:
+        yield from ("positive_semidefinite", "positive_definite")
+    else:
+        yield from ("nonnegative", "positive")
+
+
+def _patterns(x: Var) -> Iterator[str]:
+    known = VOCABULARY.closure(x.properties)
+    if x.is_scalar or known & (_STRUCTURED | {"positive", "nonnegative", "invertible"}):
+        return
+    for prop in _PATTERNS:
+        if "symmetric" in known and prop not in ("diagonal", "projector"):
+            continue
+        if x.is_square or not VOCABULARY[prop].square:
+            yield prop
+
+
+def _sets(candidates: Sequence[Condition]) -> Iterator[tuple[Condition, ...]]:
+    """Single conditions, then pairs about different things, then one for each variable."""
+    yield from ((c,) for c in candidates)
+    pairs = [pair for pair in combinations(candidates, 2) if _goes_together(*pair)]
+    yield from pairs[:_MOST_PAIRS]
+    for prop in ("symmetric", "positive_definite"):
+        whole = tuple(c for c in candidates if isinstance(c, Has) and c.prop == prop)
+        if len(whole) > 2:
+            yield whole
+
+
+def _goes_together(one: Condition, other: Condition) -> bool:
+    if isinstance(one, Sizes) and isinstance(other, Sizes):
+        return {one.left, one.right} != {other.left, other.right}
+    if isinstance(one, Has) and isinstance(other, Has):
+        if one.name == other.name:
+            return {one.prop, other.prop} == {"symmetric", "invertible"}
+        return True
+    return True
+
+
+def _rescued(claim: Claim, conditions: tuple[Condition, ...]) -> Judgement | None:
+    """The judgement under the conditions, if they make the claim true and not trivial."""
+    trial = Trial(conditions)
+    try:
+        for x in claim.setting.inputs.values():
+            for y in (trial.declared(x), trial.varied(x)):
+                if y is not None and VOCABULARY.contradiction(y.properties):
+                    return None
+        if _differs_at_once(claim, trial):
+            return None
+        judgement = judged(claim, trial, rough=6, precise=2)
+    except MbpError:
+        return None
+    trivial = judgement.vanishes and not is_zero(claim.formula)
+    return None if judgement.level is Level.FAILS or trivial else judgement
+
+
+def _differs_at_once(claim: Claim, trial: Trial) -> bool:
+    """Whether the first instance refutes the claim, without the cost of 50 digits if plainly."""
+    for seed in range(4):
+        here = outcome(claim, trial, sample(claim, trial, seed, FLOAT64))
+        if here.status is Status.DIFFERS:
+            return here.error > 1e-3 or precisely(claim, trial, seed).status is Status.DIFFERS
+        if here.status is not Status.UNDEFINED:
+            return False
+    return False
