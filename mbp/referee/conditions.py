@@ -57,11 +57,11 @@ class Trial:
 
     def declared(self, x: Var) -> Var:
         """`x` with the properties that the conditions add."""
-        return self._with(x, [c.prop for c in self.conditions if _is(c, Has, x)])
+        return self._with(x, self._properties(Has, x))
 
     def varied(self, x: Var) -> Var | None:
         """`x` as its variation is restricted, if that is otherwise than its declaration says."""
-        props = [c.prop for c in self.conditions if _is(c, Varies, x)]
+        props = self._properties(Varies, x)
         return self._with(x, props) if props else None
 
     def allows_singular(self, x: Var) -> bool:
@@ -93,14 +93,13 @@ class Trial:
     def _sizes(self) -> Iterable[Sizes]:
         return (c for c in self.conditions if isinstance(c, Sizes))
 
+    def _properties(self, kind: type[Has] | type[Varies], x: Var) -> list[str]:
+        return [c.prop for c in self.conditions if isinstance(c, kind) and c.name == x.name]
+
     def _with(self, x: Var, props: Iterable[str]) -> Var:
         names = {*x.properties, *props}
         ordered = tuple(name for name in VOCABULARY.names if name in names)
         return build.var(x.name, x.rows, x.cols, ordered)
-
-
-def _is(condition: Condition, kind: type[Has] | type[Varies], x: Var) -> bool:
-    return isinstance(condition, kind) and condition.name == x.name
 
 
 NOTHING = Trial()

@@ -117,7 +117,8 @@ class _Entries:
                 return sp.Or(_condition(self._read(left)), _condition(self._read(right)))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
                 a, b = _number(self._read(left)), _number(self._read(right))
-                if isinstance(op, ast.Pow) and b.is_number and a.is_number and not scalar.folds(a, b):
+                constant = a.is_number and b.is_number
+                if isinstance(op, ast.Pow) and constant and not scalar.folds(a, b):
                     raise self._fault(node, "this power is out of range")
                 return _OPERATORS[type(op)](a, b)
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:

@@ -184,6 +184,6 @@ def _of_kernel(node: Kernel, letters: _Letters) -> Iterator[str]:
             yield f"distinct({letters.of_spectrum(node.args[k])})"
     if node.diagonal is not None:
         below = below * sp.denom(sp.together(node.diagonal))
-    for k, r, c in symbols:
+    for k, r, _ in symbols:
         if below.has(r) and below.subs(r, 0) == 0:
             yield f"nonzero({letters.of_spectrum(node.args[k])})"

@@ -11,7 +11,7 @@ from typing import Any
 from mbp.errors import MbpError
 from mbp.expr import build
 from mbp.expr.dims import Dim, dim
-from mbp.expr.nodes import Expr, Var
+from mbp.expr.nodes import Expr
 from mbp.invariants.declare import declare
 from mbp.referee.kernels import kernel
 from mbp.referee.present import plain
@@ -79,8 +79,10 @@ def _setting(shared: Mapping[str, Any], entry: Mapping[str, Any]) -> Setting:
     wanted = entry.get("outputs", shared.get("outputs", []))
     assumed = tuple(map(_assumption, entry.get("assumes", ())))
     setting = Setting(inputs, assumed=assumed)
-    leaves = {build.var(f"grad_{name}", *x.shape): name for name, x in inputs.items()}
-    setting = replace(setting, gradients=dict(leaves))
+    leaves: dict[Expr, str] = {
+        build.var(f"grad_{name}", *x.shape): name for name, x in inputs.items()
+    }
+    setting = replace(setting, gradients=leaves)
     for name, text in table("define").items():
         A = setting.parse(text)
         if name in wanted:

@@ -39,7 +39,8 @@ def right_formula(claim: Claim) -> str | None:
             assert claim.wrt is not None
             return _printed(claim, page(derivation, masks=True), claim.wrt)
         if isinstance(claim.target, Variation) and not isinstance(claim.target.args[0], Var):
-            derivation = derive(Definition("claimed", claim.setting.inputs, {"Y": claim.target.args[0]}))
+            outputs = {"Y": claim.target.args[0]}
+            derivation = derive(Definition("claimed", claim.setting.inputs, outputs))
             return _printed(claim, page(derivation, masks=True), None)
         return text(simplify(_derived(claim)), _letters(claim))
     except (MbpError, RecursionError):

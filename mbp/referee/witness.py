@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from mpmath.libmp import NoConvergence
 import numpy as np
+from mpmath.libmp import NoConvergence
 
 from mbp.derive.deriver import derive
 from mbp.errors import MbpError
