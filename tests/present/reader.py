@@ -41,6 +41,7 @@ FUNCTIONS = ELEMENTWISE | {
     "zeros": lambda m, n=1: np.zeros((m, n)),
     "inv": np.linalg.inv,
     "tr": np.trace,
+    "sum": lambda A: float(np.sum(A)),
     "inner": lambda A, B: float((A * B).sum()),
     "sumsq": lambda A: float((A * A).sum()),
     "sym": lambda A: (A + A.T) / 2,
