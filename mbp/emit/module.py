@@ -1,4 +1,4 @@
-"""Fills the template of an emitted PyTorch module: signatures, classes, bodies, docstring."""
+"""Fills the template of an emitted module: signatures, classes, bodies, docstring."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import sympy as sp
 
 from mbp.derive.derivation import Derivation
-from mbp.emit.torch_printer import Body, Names
+from mbp.emit.dialect import Dialect
+from mbp.emit.printer import Body, Names
 from mbp.errors import MbpError
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Output, Var, variables
@@ -31,14 +32,15 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
         "at equal eigenvalues or singular values the gradient is nan, or (eager only) an error",
     ),
     "compute_dtype": (
-        "torch.dtype | None", "None",
+        "{dtype} | None", "None",
         "the precision inside; by default the inputs', float32 for half precision",
     ),
 }  # fmt: skip
 """Run-time options: type, default, meaning."""
 
 RESERVED = (
-    "torch", "nn", "Tensor", "Any", "Function", "Literal", "Callable", "ctx", "self", "given",
+    "torch", "np", "jax", "jnp", "Array", "vjp", "jvp",
+    "nn", "Tensor", "Any", "Function", "Literal", "Callable", "ctx", "self", "given",
     "dtype", "layer", "rank_report", "RankReport", *OPTIONS,
 )  # fmt: skip
 """Names that an emitted module uses itself."""
@@ -65,6 +67,7 @@ class _Function:
     constants: tuple[str, ...]
     lines: tuple[str, ...]
     results: tuple[str, ...]
+    array: str
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -73,16 +76,17 @@ class _Function:
     @property
     def declared(self) -> list[str]:
         types = {"rtol": "float | None", "on_tie": "str"}
-        return [f"{t}: Tensor" for t in self.tensors] + [
+        return [f"{t}: {self.array}" for t in self.tensors] + [
             f"{c}: {types.get(c, 'float')}" for c in self.constants
         ]
 
 
 class ModuleText:
-    """The parts of one emitted module, printed from its plan."""
+    """The parts of one emitted module, printed from its plan in a target's dialect."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, dialect: Dialect) -> None:
         self.plan = plan
+        self.dialect = dialect
         self.layer = plan.derivation.definition
         self.page = page(plan.derivation)
         self.inputs = self.layer.inputs
@@ -93,7 +97,9 @@ class ModuleText:
             raise MbpError(f"{self.layer.name} has no input that is a tensor")
         self.differentiable = tuple(plan.derivation.gradients)
         self.cotangents = tuple(G.name for G in plan.derivation.cotangents.values())
-        self.options = tuple(o for o in OPTIONS if o == "compute_dtype" or self._uses_option(o))
+        self.options = tuple(
+            o for o in dialect.options if o == "compute_dtype" or self._uses_option(o)
+        )
         self.constants = self.numbers + tuple(o for o in self.options if o != "compute_dtype")
         self.names = self._module_names()
         self.saved = tuple(self.names.name(v) for v in plan.saved)
@@ -170,14 +176,17 @@ class ModuleText:
         was broadcast.
         """
         order = len(self._shape(self.tensors[0]).split())
-        body = Body(self.names.copy(), known, self.tensors[0], order, self._dims())
+        body = Body(
+            self.names.copy(), known, self.tensors[0], order, self._dims(), self.dialect
+        )
         texts = body.print(program, wishes, keep, like)
         kept = [self.names.name(v) for v in keep if v not in program.results.values()]
         returned = []
         for (result, value), printed in zip(program.results.items(), texts, strict=True):
             original = (like or {}).get(result)
             if original is not None and value.op != "zeros" and len(self.tensors) > 1:
-                printed = f"{printed}.sum_to_size({original}.shape)"
+                word = self.dialect.word("sum_to")
+                printed = word.format(a=printed, like_array=original)
             returned.append(printed)
         results = (*returned, *kept)
         tail = f"return {', '.join(results)}{',' if len(results) == 1 else ''}"
@@ -197,6 +206,7 @@ class ModuleText:
             tuple(c for c in self.constants if c in used),
             tuple(lines),
             results,
+            self.dialect.array,
         )
 
     def context(self) -> dict[str, Any]:
@@ -308,13 +318,14 @@ class ModuleText:
 
     def _interface(self, extra: list[str]) -> dict[str, Any]:
         outputs = list(self.layer.outputs)
+        array = self.dialect.array
         signature = [
-            f"{name}: float{self._default(name)}" if name in self.numbers else f"{name}: Tensor"
+            f"{name}: float{self._default(name)}" if name in self.numbers else f"{name}: {array}"
             for name in self.inputs
         ]
         received = [*outputs, *(["*_"] if extra else [])]
         cast = [f"{Y}.to(dtype)" for Y in outputs]
-        several, tensors = len(outputs) > 1, ", ".join(["Tensor"] * len(outputs))
+        several, tensors = len(outputs) > 1, ", ".join([array] * len(outputs))
         summary = self.layer.doc.strip().split("\n\n")[0].replace("\n", " ")
         shapes = [f"{name} {self._shape_doc(name)}" for name in self.tensors]
         results = [f"{name} {self._output_shape_doc(name)}" for name in outputs]
@@ -322,15 +333,15 @@ class ModuleText:
             "docstring": docstring(self.page),
             "summary": summary or f"The layer {self.layer.name}.",
             "signature": signature,
-            "tensor_signature": [f"{name}: Tensor" for name in self.tensors],
+            "tensor_signature": [f"{name}: {array}" for name in self.tensors],
             "number_signature": [f"{name}: float{self._default(name)}" for name in self.numbers],
-            "option_signature": [f"{o}: {OPTIONS[o][0]} = {OPTIONS[o][1]}" for o in self.options],
+            "option_signature": [self._option(o) for o in self.options],
             "option_lines": [f"{o}: {OPTIONS[o][2]}." for o in self.options],
             "shape_lines": [f"{', '.join(shapes)} ↦ {', '.join(results)}; batches * broadcast."],
             "class_doc": f"{', '.join(results)} for {', '.join(shapes)}.",
             "first_summary": f"{', '.join(outputs)}"
             + (f", and what the backward pass takes: {', '.join(extra)}." if extra else "."),
-            "result_type": f"tuple[{tensors}]" if several else "Tensor",
+            "result_type": f"tuple[{tensors}]" if several else array,
             "shapes": [f'("{name}", {name}, "{self._shape(name)}")' for name in self.tensors],
             "requirements": self._requirements(),
             "received": f"{received[0]}," if len(received) == 1 else ", ".join(received),
@@ -339,6 +350,10 @@ class ModuleText:
             "forwarded": [f"self.{name}" if name in self.numbers else name for name in self.inputs]
             + [f"{o}=self.{o}" for o in self.options],
         }
+
+    def _option(self, name: str) -> str:
+        kind, default, _ = OPTIONS[name]
+        return f"{name}: {kind.format(dtype=self.dialect.dtype)} = {default}"
 
     def _default(self, name: str) -> str:
         if name not in self.layer.defaults:

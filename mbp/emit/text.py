@@ -13,6 +13,7 @@ from sympy.integrals.quadrature import gauss_legendre
 
 from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import second as derive_second
+from mbp.emit.dialects import DIALECTS
 from mbp.emit.files import header
 from mbp.emit.module import ModuleText, source_texts
 from mbp.errors import MbpError
@@ -20,9 +21,6 @@ from mbp.plan.program import plan
 from mbp.resources import folder
 
 _WIDTH = 100
-
-TARGETS = ("torch",)
-
 
 def emit_text(
     derivation: Derivation,
@@ -35,11 +33,11 @@ def emit_text(
     none can be derived, the module refuses to differentiate twice. Raises MbpError for an unknown
     target, for an expression that the target cannot compute and for names that would collide.
     """
-    if target not in TARGETS:
-        raise MbpError(f"unknown target {target!r}; known are {', '.join(TARGETS)}")
+    if target not in DIALECTS:
+        raise MbpError(f"unknown target {target!r}; known are {', '.join(DIALECTS)}")
     if second == "derive":
         second = _second_or_none(derivation)
-    context = ModuleText(plan(derivation, second)).context()
+    context = ModuleText(plan(derivation, second), DIALECTS[target]).context()
     environment = _environment()
     body = environment.get_template(f"{target}/module.py.jinja").render(
         **context, helpers=(), imports=()

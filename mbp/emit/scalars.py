@@ -1,4 +1,4 @@
-"""Prints SymPy scalar expressions as elementwise PyTorch."""
+"""Prints SymPy scalar expressions as elementwise operations of a target."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import sympy as sp
 
-from mbp.errors import MbpError
+from mbp.emit.dialect import Dialect
 from mbp.plan.divided import Quotient, softplus_argument
 
 SUM, TERM, UNARY, POWER, ATOM = range(5)
@@ -14,42 +14,7 @@ SUM, TERM, UNARY, POWER, ATOM = range(5)
 
 Piece = tuple[str, int]
 
-FUNCTIONS: dict[str, str] = {
-    "exp": "torch.exp({})",
-    "log": "torch.log({})",
-    "sqrt": "torch.sqrt({})",
-    "sin": "torch.sin({})",
-    "cos": "torch.cos({})",
-    "tan": "torch.tan({})",
-    "sinh": "torch.sinh({})",
-    "cosh": "torch.cosh({})",
-    "tanh": "torch.tanh({})",
-    "asin": "torch.asin({})",
-    "acos": "torch.acos({})",
-    "atan": "torch.atan({})",
-    "asinh": "torch.asinh({})",
-    "acosh": "torch.acosh({})",
-    "atanh": "torch.atanh({})",
-    "log1p": "torch.log1p({})",
-    "expm1": "torch.expm1({})",
-    "sigmoid": "torch.sigmoid({})",
-    "softplus": "_softplus({})",
-    "relu": "torch.relu({})",
-    "abs": "torch.abs({})",
-    "sign": "torch.sign({})",
-    "erf": "torch.erf({})",
-    "erfc": "torch.erfc({})",
-    "gamma": "_gamma({})",
-    "loggamma": "torch.lgamma({})",
-    "digamma": "torch.digamma({})",
-    "trigamma": "torch.polygamma(1, {})",
-    "floor": "torch.floor({})",
-    "ceiling": "torch.ceil({})",
-}
-"""The grammar's elementwise functions."""
-
-_SYMPY: dict[str, str] = {
-    "Abs": FUNCTIONS["abs"],
+HELPERS: dict[str, str] = {
     "LogQuotient": "_log_quotient({})",
     "ExpQuotient": "_exp_quotient({})",
     "PowerQuotient": "_power_quotient({})",
@@ -59,8 +24,11 @@ _SYMPY: dict[str, str] = {
     "SecondQuotient": "_second_quotient({})",
     "Sinc": "_sinc({})",
     "Sinhc": "_sinhc({})",
-    **FUNCTIONS,
 }
+"""The stable forms that every target brings along, by the name of their SymPy function."""
+
+_RENAMED = {"Abs": "abs"}
+"""SymPy's names for functions of the grammar."""
 
 
 def within(piece: Piece, strength: int) -> str:
@@ -80,8 +48,15 @@ def number_piece(value: sp.Expr) -> Piece:
     return repr(float(value)), ATOM if value >= 0 else UNARY
 
 
-def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str]) -> Piece:
-    """g as elementwise PyTorch, its symbols printed as `names`, which bind like names."""
+def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str], dialect: Dialect) -> Piece:
+    """g elementwise, its symbols printed as `names`, which bind like names.
+
+    Raises MbpError for a function that the target does not have.
+    """
+
+    def applied(function: str, *args: sp.Expr) -> Piece:
+        text = ", ".join(piece(arg)[0] for arg in args)
+        return dialect.function(function).format(text), ATOM
 
     def piece(g: sp.Expr) -> Piece:
         if g in names:
@@ -92,7 +67,7 @@ def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str]) -> Piece:
             return number_piece(g)
         if isinstance(g, sp.Lambda):
             if isinstance(g.expr, Quotient) and g.expr.args == g.variables:
-                return _SYMPY[type(g.expr).__name__].removesuffix("({})"), ATOM
+                return dialect.function(type(g.expr).__name__).removesuffix("({})"), ATOM
             variables = ", ".join(v.name for v in g.variables)
             return f"lambda {variables}: {piece(g.expr)[0]}", SUM
         if g.is_Add:
@@ -102,22 +77,20 @@ def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str]) -> Piece:
         if g.is_Pow:
             return power_piece(g)
         if (u := softplus_argument(g)) is not None:
-            return f"_softplus({piece(u)[0]})", ATOM
+            return applied("softplus", u)
         if isinstance(g, sp.log) and g.args[0].is_Add and sp.Integer(1) in g.args[0].args:
-            return f"torch.log1p({piece(g.args[0] - 1)[0]})", ATOM
+            return applied("log1p", g.args[0] - 1)
         if isinstance(g, sp.Max) and len(g.args) == 2 and sp.Integer(0) in g.args:
-            return f"torch.relu({piece(g.args[0] + g.args[1])[0]})", ATOM
+            return applied("relu", g.args[0] + g.args[1])
         if isinstance(g, sp.Heaviside):
-            return f"torch.relu(torch.sign({piece(g.args[0])[0]}))", ATOM
+            return dialect.function("relu").format(applied("sign", g.args[0])[0]), ATOM
         name = type(g).__name__
-        if name not in _SYMPY:
-            raise MbpError(f"the torch target has no function {name}")
-        return _SYMPY[name].format(", ".join(piece(arg)[0] for arg in g.args)), ATOM
+        return applied(_RENAMED.get(name, name), *g.args)
 
     def sum_piece(g: sp.Expr) -> Piece:
         constant, rest = g.as_coeff_Add()
         if constant == -1 and isinstance(rest, sp.exp):
-            return f"torch.expm1({piece(rest.args[0])[0]})", ATOM
+            return applied("expm1", rest.args[0])
         terms = [*rest.as_ordered_terms(), constant] if constant != 0 else g.as_ordered_terms()
         text = ""
         for term in terms:
@@ -155,9 +128,9 @@ def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str]) -> Piece:
     def power_piece(g: sp.Expr) -> Piece:
         base, p = g.base, g.exp
         if base == sp.E:
-            return f"torch.exp({piece(p)[0]})", ATOM
+            return applied("exp", p)
         if p == sp.Rational(1, 2):
-            return f"torch.sqrt({piece(base)[0]})", ATOM
+            return applied("sqrt", base)
         if p.is_number and p < 0:
             return f"1 / {within(piece(base ** (-p)), UNARY)}", TERM
         return f"{within(piece(base), ATOM)} ** {within(piece(p), UNARY)}", POWER

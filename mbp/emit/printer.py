@@ -1,17 +1,19 @@
-"""Prints programs as PyTorch: one formula a line, each value's text from its operation."""
+"""Prints programs: one formula a line, each value's text from its operation and the dialect."""
 
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
 
 import sympy as sp
 
-from mbp.emit.torch_scalars import (
+from mbp.emit.dialect import Dialect
+from mbp.emit.scalars import (
     ATOM,
-    FUNCTIONS,
     POWER,
     SUM,
     TERM,
@@ -28,33 +30,7 @@ from mbp.plan.value import Form, Value
 
 _WIDTH = 80
 
-_PARTS = {
-    "sym": "_sym({})",
-    "skew": "_skew({})",
-    "lower": "torch.tril({})",
-    "strictly_lower": "torch.tril({}, -1)",
-    "upper": "torch.triu({})",
-    "strictly_upper": "torch.triu({}, 1)",
-    "diag": "torch.tril(torch.triu({}))",
-}
-
-_CALLS = {
-    "cholesky": "_cholesky({})",
-    "lu_factor": "torch.linalg.lu_factor_ex({})",
-    "eigh": "_each(torch.linalg.eigh, {})",
-    "svd_frame": "_svd_frame({})",
-    "det": "torch.linalg.det({})[..., None, None]",
-    "logdet": "torch.linalg.slogdet({})[1][..., None, None]",
-    "inverse": "torch.linalg.inv({})",
-    "kron": "_kron({})",
-    "kron_left": "_kron_left({})",
-    "kron_right": "_kron_right({})",
-    "with_diagonal": "_with_diagonal({}, on_tie)",
-}
-
 _COUNTS = {"eigh": 2, "lu_factor": 3, "svd_frame": 3}
-
-_ISOLATED = ("eigh", "svd", "qr", "pinv")
 
 _TRANSPARENT = ("as_column", "as_diagonal")
 
@@ -146,6 +122,7 @@ class Body:
         reference: str,
         order: int,
         dims: Mapping[sp.Symbol, tuple[str, int]],
+        dialect: Dialect,
     ) -> None:
         self.names = names
         self._blocks: list[_Block] = []
@@ -153,6 +130,7 @@ class Body:
         self._reference = reference
         self._reference_order = order
         self._dims = dims
+        self._dialect = dialect
         self._used_dims: set[sp.Symbol] = set()
         self._uses: Counter[Value] = Counter()
         self._pieces: dict[Value, Piece] = {}
@@ -197,12 +175,13 @@ class Body:
                 continue
             text = self._piece(value)[0]
             # An output is a tensor of its own: neither an input nor another output.
-            returned.append(f"{text}.clone()" if value.op == "input" or text in returned else text)
+            shared = value.op == "input" or text in returned
+            returned.append(self._dialect.word("copy").format(a=text) if shared else text)
         return returned
 
     def _zeros(self, value: Value, like: str | None) -> str:
         if like is not None:
-            return f"torch.zeros_like({like})"
+            return self._dialect.word("zeros_like").format(like_array=like)
         sides = [value.rows, value.cols]
         if value.form is Form.RAW:
             sides = [n for n in sides[:1] if not value.is_scalar]
@@ -211,7 +190,8 @@ class Body:
         )
         batch = batch or f"{self._reference}.shape"
         sizes = "".join(f", {self._dim(n)}" for n in sides)
-        return f"{self._reference}.new_zeros((*{batch}{sizes}))"
+        word = self._dialect.word("zeros of shape")
+        return word.format(x=self._reference, shape=f"(*{batch}{sizes})")
 
     def lines(self, tail: str) -> list[str]:
         """All lines, with `tail` at the end, but for what nothing uses."""
@@ -334,14 +314,12 @@ class Body:
         return str(n)
 
     def _like(self) -> str:
-        return f"dtype={self._reference}.dtype, device={self._reference}.device"
+        return self._dialect.like.format(x=self._reference)
 
     def _print(self, value: Value) -> Piece:
         op, args, data = value.op, value.args, value.data
         if op in _TRANSPARENT:
             return self._piece(args[0])
-        if op in _CALLS:
-            return _CALLS[op].format(", ".join(self._text(arg) for arg in args)), ATOM
         match op:
             case "input":
                 return str(data[0]), ATOM
@@ -350,14 +328,6 @@ class Body:
             case "size":
                 text = self._dim(data[0])
                 return text, ATOM if text.isalnum() else SUM
-            case "ones" | "zeros":
-                cols = ONE if value.form is Form.DIAGONAL else value.cols
-                sizes = f"{self._dim(value.rows)}, {self._dim(cols)}"
-                return f"{self._reference}.new_{op}({sizes})", ATOM
-            case "eye":
-                return f"torch.eye({self._dim(value.rows)}, {self._like()})", ATOM
-            case "indices":
-                return f"torch.arange({self._dim(value.rows)}, {self._like()})[:, None]", ATOM
             case "column":
                 extra = "..., None, None" if value.is_scalar else "..., None"
                 return f"{self._named(args[0])}[{extra}]", ATOM
@@ -365,97 +335,87 @@ class Body:
                 return f"{within(self._piece(args[0]), ATOM)}[..., 0]", ATOM
             case "scalar":
                 return self._scalar(args[0])
-            case "embed":
-                return f"torch.diag_embed({within(self._piece(args[0]), ATOM)}[..., 0])", ATOM
-            case "diagonal":
-                return f"torch.diagonal({self._text(args[0])}, dim1=-2, dim2=-1)[..., None]", ATOM
             case "transpose":
                 return f"{within(self._piece(args[0]), ATOM)}.mT", ATOM
-            case "nonnegative":
-                return f"{within(self._piece(args[0]), ATOM)}.clamp_min(0)", ATOM
             case "scale":
                 return self._scale(args[0], args[1])
             case "add":
                 return self._add(args)
-            case "multiply":
+            case "multiply" | "scale_rows" | "outer":
                 return self._multiply(args)
             case "matmul":
                 left, right = (self._piece(arg) for arg in args)
                 return f"{within(left, TERM)} @ {within(right, UNARY)}", TERM
-            case "scale_rows" | "outer":
-                return self._multiply(args)
             case "scale_cols":
                 turned = within(self._piece(args[1]), ATOM)
                 return f"{within(self._piece(args[0]), TERM)} * {turned}.mT", TERM
-            case "row_sum":
-                return f"{within(self._piece(args[0]), ATOM)}.sum(-1, keepdim=True)", ATOM
             case "sum":
                 return self._sum(args[0])
-            case "product_of":
-                return f"{within(self._piece(args[0]), ATOM)}.prod(-2, keepdim=True)", ATOM
             case "power":
                 return self._power(args[0], args[1])
             case "map":
-                A = self._text(args[0])
-                if args[0].form is Form.NUMBER:
-                    A = f"torch.as_tensor({A}, {self._like()})"
-                return FUNCTIONS[data[0]].format(A), ATOM
+                return self._map(data[0], args[0])
             case "part":
-                return _PARTS[data[0]].format(self._text(args[0])), ATOM
+                return self._word(f"part {data[0]}", args), ATOM
             case "stack":
                 blocks = ", ".join(self._text(arg) for arg in args)
-                return f"_joined({blocks}, dim={-1 if data[0] == 1 else -2})", ATOM
-            case "vec":
-                return f"{within(self._piece(args[0]), ATOM)}.mT.flatten(-2, -1)[..., None]", ATOM
-            case "unvec":
-                x = within(self._piece(args[0]), ATOM)
-                sizes = f"({self._dim(value.cols)}, {self._dim(value.rows)})"
-                return f"{x}[..., 0].unflatten(-1, {sizes}).mT", ATOM
+                axis = -1 if data[0] == 1 else -2
+                return self._word("stack", args, args=blocks, axis=axis), ATOM
             case "call":
                 return self._call(value)
-            case "largest":
-                return (
-                    f"{within(self._piece(args[0]), ATOM)}.abs().amax((-2, -1), keepdim=True)",
-                    ATOM,
-                )
             case "gap_kernel" | "over_gaps":
                 return self._over_gaps(value), ATOM
-            case "cholesky_solve":
-                factor, B = args
-                return f"torch.cholesky_solve({self._text(B)}, {self._text(factor)})", ATOM
             case "lu_solve":
-                inside = ", ".join(self._text(arg) for arg in args)
-                tail = ", adjoint=True" if data[0] else ""
-                return f"torch.linalg.lu_solve({inside}{tail})", ATOM
+                return self._word("lu_solve adjoint" if data[0] else "lu_solve", args), ATOM
             case "triangular_solve":
                 return self._triangular_solve(args[0], args[1], *data), ATOM
             case "entrywise":
                 return self._entrywise(value)
             case "paths":
                 return self._paths(value)
-        raise MbpError(f"the torch target cannot print {op}")
+        cols = ONE if value.form is Form.DIAGONAL else value.cols
+        return self._word(op, args, sizes=(value.rows, cols)), ATOM
+
+    def _word(
+        self, operation: str, operands: Sequence[Value], sizes: Sequence[Dim] = (), **holes: object
+    ) -> str:
+        """The dialect's word for an operation, its holes filled."""
+        word = self._dialect.word(operation)
+        asked = {name for _, name, _, _ in Formatter().parse(word) if name}
+        filled = {"x": self._reference, "like": self._like(), **holes}
+        for hole, n in zip(("rows", "cols"), sizes):
+            if hole in asked:
+                filled[hole] = self._dim(n)
+        for k, arg in enumerate(operands):
+            letter = string.ascii_lowercase[k]
+            if letter in asked:
+                filled[letter] = self._text(arg)
+            if letter.upper() in asked:
+                filled[letter.upper()] = within(self._piece(arg), ATOM)
+        return word.format_map(filled)
 
     def _over_gaps(self, value: Value) -> str:
         if value.op == "gap_kernel":
             gaps, *rest = value.args
             words = [
-                f"torch.ones_like({self._named(gaps)})",
+                self._dialect.word("ones_like").format(a=self._named(gaps)),
                 *map(self._text, (gaps, *rest)),
                 "1.0",
             ]
         else:
             words = [self._text(arg) for arg in value.args]
         beside = words[5] if len(words) > 5 else "0.0"
-        return f"_over_gaps({', '.join([*words[:5], beside])}, on_tie)"
+        args = ", ".join([*words[:5], beside])
+        return self._word("over_gaps", (), args=args)
 
     def _triangular_solve(self, A: Value, B: Value, side: str, transposed: bool) -> str:
         triangle = f"{within(self._piece(A), ATOM)}.mT" if transposed else self._text(A)
         upper = (side == "upper") != transposed
-        return f"torch.linalg.solve_triangular({triangle}, {self._text(B)}, upper={upper})"
+        return self._word("triangular_solve", (), a=triangle, b=self._text(B), upper=upper)
 
     def _scalar(self, v: Value) -> Piece:
         if v.form is Form.NUMBER:
-            return f"torch.as_tensor({self._text(v)}, {self._like()})", ATOM
+            return self._word("as_array", (v,)), ATOM
         return f"{within(self._piece(v), ATOM)}[..., 0, 0]", ATOM
 
     def _scale(self, c: Value, X: Value) -> Piece:
@@ -530,19 +490,18 @@ class Body:
         axes = "-2" if A.cols == ONE else "(-2, -1)"
         is_square = A.op == "multiply" and len(A.args) == 2 and A.args[0] is A.args[1]
         if is_square and not self._is_line(A):
-            A_text = within(self._piece(A.args[0]), ATOM) + ".square()"
-        else:
-            A_text = within(self._piece(A), ATOM)
-        return f"{A_text}.sum({axes}, keepdim=True)", ATOM
+            squared = self._word("square", A.args[:1])
+            return self._word("sum", (), A=squared, axes=axes), ATOM
+        return self._word("sum", (A,), axes=axes), ATOM
 
     def _power(self, A: Value, p: Value) -> Piece:
         piece = self._piece(A)
         if p.op == "number" and A.form is not Form.NUMBER:
             exponent = sp.sympify(p.data[0])
             if exponent == sp.Rational(1, 2):
-                return f"torch.sqrt({piece[0]})", ATOM
+                return self._dialect.function("sqrt").format(piece[0]), ATOM
             if exponent == -sp.Rational(1, 2):
-                return f"torch.rsqrt({piece[0]})", ATOM
+                return self._dialect.function("rsqrt").format(piece[0]), ATOM
             if exponent == -1:
                 return f"1 / {within(piece, UNARY)}", TERM
         return f"{within(piece, ATOM)} ** {within(self._piece(p), UNARY)}", POWER
@@ -551,20 +510,21 @@ class Body:
         function, options, _ = value.data
         words = [self._text(arg) for arg in value.args]
         words += [f"{key}={option}" for key, option in options]
-        if function == "torch.linalg.pinv" and ("hermitian", "True") not in options:
-            return f"_each(_pinv, {', '.join(words)})", ATOM
-        if function == "torch.linalg.cholesky":
-            return f"_cholesky({', '.join(words)})", ATOM
-        if function.startswith("torch.linalg.") and function.split(".")[-1] in _ISOLATED:
-            return f"_each({', '.join([function, *words])})", ATOM
-        return f"{function}({', '.join(words)})", ATOM
+        word = self._dialect.call(function, ("hermitian", "True") in options)
+        return word.format(function=function, args=", ".join(words)), ATOM
+
+    def _map(self, name: str, A: Value) -> Piece:
+        text = self._text(A)
+        if A.form is Form.NUMBER:
+            text = self._word("as_array", (A,))
+        return self._dialect.function(name).format(text), ATOM
 
     def _entrywise(self, value: Value) -> Piece:
         g, symbols = value.data
         names = {s: self._named_or_turned(arg) for s, arg in zip(symbols, value.args, strict=True)}
-        piece = scalar_piece(g, names)
+        piece = scalar_piece(g, names, self._dialect)
         if not value.args:
-            return f"torch.as_tensor({piece[0]}, {self._like()})", ATOM
+            return self._word("as_array", (), a=piece[0]), ATOM
         return piece
 
     def _named_or_turned(self, value: Value) -> str:
@@ -575,24 +535,25 @@ class Body:
     def _paths(self, value: Value) -> Piece:
         kernel, parameters = value.data
         names = {s: self._named(arg) for s, arg in zip(parameters, value.args[3:], strict=True)}
-        body = scalar_piece(kernel, names)[0]
+        body = scalar_piece(kernel, names, self._dialect)[0]
         lam, A, B = (self._named(arg) for arg in value.args[:3])
         if body not in self._functions:
             name = f"divided{len(self._functions) + 1 if self._functions else ''}"
             self._functions[body] = name
-            head = f"def {name}(x1: Tensor, x2: Tensor, x3: Tensor) -> Tensor:"
-            inside = (f"    {line}" for line in _body(kernel, names))
+            X = self._dialect.array
+            head = f"def {name}(x1: {X}, x2: {X}, x3: {X}) -> {X}:"
+            inside = (f"    {line}" for line in _body(kernel, names, self._dialect))
             self._blocks.append(_Block((name,), ("", head, *inside, "")))
         return f"_paths({self._functions[body]}, {lam}, {A}, {B})", ATOM
 
 
-def _body(g: sp.Expr, names: Mapping[sp.Symbol, str]) -> list[str]:
+def _body(g: sp.Expr, names: Mapping[sp.Symbol, str], dialect: Dialect) -> list[str]:
     """The lines that return g, what occurs in it more than once first."""
     if g.has(sp.Lambda):
-        return _broken(f"return {scalar_piece(g, names)[0]}")
+        return _broken(f"return {scalar_piece(g, names, dialect)[0]}")
     repeated, (rest,) = sp.cse(g, sp.numbered_symbols("r", start=1))
-    lines = [f"{name} = {scalar_piece(part, names)[0]}" for name, part in repeated]
-    return [*lines, f"return {scalar_piece(rest, names)[0]}"]
+    lines = [f"{name} = {scalar_piece(part, names, dialect)[0]}" for name, part in repeated]
+    return [*lines, f"return {scalar_piece(rest, names, dialect)[0]}"]
 
 
 def _broken(line: str) -> list[str]:
