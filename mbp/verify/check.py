@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +21,11 @@ from torch import Tensor
 from mbp.derive.implicit import variation_of
 from mbp.errors import MbpError
 from mbp.expr.dims import ONE
-from mbp.expr.nodes import Expr, Output, Var
+from mbp.expr.nodes import Expr, Output, Var, topological
 from mbp.invariants.infer import declared
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import FLOAT64
-from mbp.verify.differences import BasePoint, Instance, aligned, directional_derivatives
+from mbp.verify.differences import BasePoint, Instance, directional_derivatives
 from mbp.verify.instances import (
     Curve,
     curve,
@@ -229,6 +230,16 @@ class _Instance:
                     stacked = stacked[G.numel() :]
         return gauged
 
+    @cached_property
+    def decomposed(self) -> dict[tuple[str, tuple[Expr, ...]], list[Tensor]]:
+        """The outputs of every decomposition in the layer, by plain torch operations."""
+        found: dict[tuple[str, tuple[Expr, ...]], list[Tensor]] = {}
+        for node in topological(*self.definition.outputs.values()):
+            if isinstance(node, Output) and (node.rule, node.args) not in found:
+                outputs = self.plain_values(dict(enumerate(RULEBOOK.call(node.rule, *node.args))))
+                found[node.rule, node.args] = list(outputs.values())
+        return found
+
     def plain_values(self, exprs: Mapping[int, Expr]) -> dict[int, Tensor]:
         """The values of some expressions of the inputs."""
         named = {str(k): A for k, A in exprs.items()}
@@ -307,14 +318,13 @@ class _Instance:
             curves: dict[Var, Curve] = {y: curve(y, Y, direction[y]) for y, Y in point.items()}
             instance = Instance(FLOAT64, self.sizes, point, direction, curves)
             outputs = self.definition.outputs
-            derivatives = directional_derivatives(list(outputs.values()), instance)
-            here = BasePoint(instance.at(0.0), FLOAT64)
-            for (name, Y), dY in zip(outputs.items(), derivatives, strict=True):
-                blocks = here.free_blocks(Y)[Y.index] if isinstance(Y, Output) else None
-                if blocks is not None:  # turned as torch's own columns are
-                    frame, theirs = here.value(Y), self.expected[name][index].numpy()
-                    turned = aligned(frame, theirs, blocks, FLOAT64)
-                    dY = dY @ np.linalg.pinv(frame) @ turned
+            theirs = {
+                key: tuple(Y.expand(*self.batch, -1, -1)[index].numpy() for Y in values)
+                for key, values in self.decomposed.items()
+            }
+            base = BasePoint(instance.at(0.0), FLOAT64, theirs)  # of all branches, torch's own
+            derivatives = directional_derivatives(list(outputs.values()), instance, base)
+            for name, dY in zip(outputs, derivatives, strict=True):
                 expected += float((self.cotangents[name][index].numpy() * dY).sum())
             variations.append(direction[x])
         found = float((gradient * self._stacked(x, variations)).sum())

@@ -37,13 +37,11 @@ def outputs_of(
     at: Arithmetic,
     sizes: Mapping[str, int],
     evaluate: Evaluate,
-    near: tuple[Array, ...] | None = None,
 ) -> tuple[Array, ...]:
     """All outputs of the decomposition that `node` is one of, at the given inputs.
 
     Diagonal outputs are matrices. A decomposition whose rule says no forward that is known here
-    is solved from its equations, for the solution nearest to `near` if that is given. Raises
-    MbpError when no solution is found.
+    is solved from its equations. Raises MbpError when no solution is found.
     """
     rule = RULEBOOK.decompositions[node.rule]
     forward = RULEBOOK.forward(node.rule)
@@ -52,8 +50,7 @@ def outputs_of(
         return tuple(evaluate(expression, env, at) for expression in forward.expressions)
     name = "" if forward is None else (forward.function or "").rpartition(".")[2]
     if forward is None or name not in _FUNCTIONS:
-        solver = Solver(rule, inputs, sizes, at, evaluate)
-        return solver.solution() if near is None else solver.near(near)
+        return Solver(rule, inputs, sizes, at, evaluate).solution()
     results = dict(zip(forward.returns, _FUNCTIONS[name](at, *inputs), strict=True))
     return tuple(_output(Y, results, inputs, rule.inputs, at) for Y in rule.outputs)
 

@@ -1,27 +1,23 @@
 """Numeric derivatives along admissible curves: the witness that no formula takes part in.
 
-Outputs of decompositions are followed along the smooth branch through the base point. What a
-decomposition leaves free is fixed by continuity: columns of a frame (orthonormal or invertible
-outputs) get the sign that keeps them near the base point's, and a block of columns that the
-defining equations let rotate, such as the completion U₂ of a full SVD, is turned back by the
-orthogonal polar factor of its overlap with the base point's block, so that U₂ᵀdU₂ = 0.
+Outputs of decompositions are followed along the smooth branch through the base point, by Newton's
+method on the defining equations. Its steps are orthogonal to whatever the equations leave free
+there (signs, the rotation of the completion U₂ of a full SVD), so that U₂ᵀdU₂ = 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 
 from mbp.errors import MbpError
 from mbp.expr.nodes import Expr, Output, Var, variables
-from mbp.invariants.vocabulary import VOCABULARY
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
-from mbp.verify.evaluate import Environment, Interpreter
+from mbp.verify.evaluate import Environment, Interpreter, evaluate
 from mbp.verify.instances import (
     Curve,
     curve,
@@ -30,10 +26,14 @@ from mbp.verify.instances import (
     random_sizes,
     random_variation,
 )
-from mbp.verify.solving import UnsolvedError
+from mbp.verify.solving import Linearised, Solver, UnsolvedError
 
 _MOST_ATTEMPTS = 1000
 _MOST_UNSOLVED = 20
+
+_FIRST_STEP = 2.0**-6
+_FEWEST_HALVINGS, _MOST_HALVINGS = 4, 16
+_HIGHEST_ORDER = 3
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,35 @@ def _is_finite(exprs: Sequence[Expr], env: Environment) -> bool:
             return False
 
 
+class BasePoint(Interpreter):
+    """Evaluates at the base point; `outputs` may hold those of decompositions there.
+
+    `outputs` maps (rule, arguments) to the outputs' values.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        arithmetic: Arithmetic,
+        outputs: Mapping[tuple[str, tuple[Expr, ...]], tuple[Array, ...]] | None = None,
+    ) -> None:
+        super().__init__(env, arithmetic)
+        self._decompositions.update(outputs or {})
+        self._linear: dict[Any, Linearised] = {}
+
+    def outputs_near(self, node: Output, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The decomposition's outputs at `inputs`, nearest to those at the base point.
+
+        Raises UnsolvedError where none are near, as of an eigenvalue that splits.
+        """
+        rule, at = RULEBOOK.decompositions[node.rule], self.arithmetic
+        key, here = (node.rule, node.args), tuple(self.values(node.args))
+        start = self.outputs(node, here)
+        if key not in self._linear:
+            self._linear[key] = Solver(rule, here, self.dims, at, evaluate).linearised(start)
+        return Solver(rule, inputs, self.dims, at, evaluate).near(start, self._linear[key])
+
+
 class _Branch(Interpreter):
     """Evaluates near a base point, on its branch of every decomposition."""
 
@@ -112,92 +141,29 @@ class _Branch(Interpreter):
         super().__init__(env, base.arithmetic)
         self._base = base
 
-    def near(self, node: Output) -> tuple[Array, ...]:
-        """The decomposition's outputs at the base point."""
-        return self._base.outputs(node, tuple(self._base.values(node.args)))
-
     def outputs(self, node: Output, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The decomposition's outputs, what it leaves free as at the base point."""
+        """The decomposition's outputs on the branch, or any where no branch goes on."""
         key = node.rule, node.args
         if key not in self._decompositions:
-            self._decompositions[key] = tuple(
-                Y if blocks is None else aligned(Y, Y0, blocks, self.arithmetic)
-                for Y, Y0, blocks in zip(
-                    super().outputs(node, inputs),
-                    self.near(node),
-                    self._base.free_blocks(node),
-                    strict=True,
-                )
-            )
+            try:
+                self._decompositions[key] = self._base.outputs_near(node, inputs)
+            except UnsolvedError:
+                self._decompositions[key] = super().outputs(node, inputs)
         return self._decompositions[key]
 
 
-class BasePoint(Interpreter):
-    """Evaluates at the base point, and knows which columns of a frame may rotate there."""
-
-    def __init__(self, env: Environment, arithmetic: Arithmetic) -> None:
-        super().__init__(env, arithmetic)
-        self._free: dict[Any, list[list[list[int]] | None]] = {}
-
-    def free_blocks(self, node: Output) -> list[list[list[int]] | None]:
-        """For each output, its columns in blocks that may rotate; None where nothing is free."""
-        key = node.rule, node.args
-        if key not in self._free:
-            rule = RULEBOOK.decompositions[node.rule]
-            inputs = self.values(node.args)
-            values = (*inputs, *self.outputs(node, tuple(inputs)))
-            letters = (*rule.inputs, *rule.outputs)
-            env = {x: A.astype(float) for x, A in zip(letters, values, strict=True)}
-            self._free[key] = [
-                _rotating(rule.equations, Y, env) if _is_frame(Y) else None for Y in rule.outputs
-            ]
-        return self._free[key]
-
-
-def _is_frame(Y: Var) -> bool:
-    """Whether the columns of an output of a decomposition are free up to signs or rotations."""
-    known = VOCABULARY.closure(Y.properties)
-    return "full_column_rank" in known and not known & {
-        "symmetric",
-        "lower_triangular",
-        "upper_triangular",
-    }
-
-
-def _rotating(
-    equations: Sequence[tuple[Expr, Expr]], Y: Var, env: Mapping[Var, Array]
-) -> list[list[int]]:
-    """Blocks of columns of Y whose rotation leaves the equations true, tried pair by pair."""
-    n = env[Y].shape[1]
-    connected = np.eye(n, dtype=np.bool_)
-    for j, k in combinations(range(n), 2):
-        turned = env[Y].copy()
-        turned[:, [j, k]] = turned[:, [j, k]] @ np.array([[0.8, -0.6], [0.6, 0.8]])
-        at = Interpreter({**env, Y: turned})
-        gaps = [(at.value(left) - at.value(right), at.value(left)) for left, right in equations]
-        holds = all(np.abs(gap).max() <= 1e-9 * (1 + np.abs(A).max()) for gap, A in gaps)
-        connected[j, k] = connected[k, j] = holds
-    return [[int(k) for k in block] for block in {tuple(np.flatnonzero(row)) for row in connected}]
-
-
-def aligned(Y: Array, Y0: Array, blocks: Sequence[list[int]], arithmetic: Arithmetic) -> Array:
-    """The frame Y with each block of columns turned to be nearest to that of Y0."""
-    overlap = arithmetic.pinv(Y0) @ Y
-    result = Y.copy()
-    for block in blocks:
-        U, _, V = arithmetic.svd(overlap[np.ix_(block, block)])
-        result[:, block] = Y[:, block] @ (V @ U.T)
-    return result
-
-
-def directional_derivatives(exprs: Sequence[Expr], instance: Instance) -> list[Array]:
+def directional_derivatives(
+    exprs: Sequence[Expr], instance: Instance, base: BasePoint | None = None
+) -> list[Array]:
     """d/dt of each expression at t = 0 along the instance's curves.
 
     In mpmath's arithmetic by one central difference, with an error near the 2/3 power of the
-    rounding error; in float64 by three of them, extrapolated (Richardson).
+    rounding error; in float64 by Ridders' extrapolation, which halves the step until its own
+    estimate of the error stops falling. `base` may hold outputs of decompositions at t = 0,
+    which say what branch to follow.
     """
     at = instance.arithmetic
-    base = BasePoint(instance.at(0.0), at)
+    base = base or BasePoint(instance.at(0.0), at)
 
     def difference(h: Any) -> list[Array]:
         ahead, behind = (_Branch(instance.at(t), base).values(exprs) for t in (h, -h))
@@ -205,10 +171,26 @@ def directional_derivatives(exprs: Sequence[Expr], instance: Instance) -> list[A
 
     if at is not FLOAT64:
         return difference(at.matrix(at.epsilon ** (1 / 3))[0, 0])
-    table = [difference(2.0**-k) for k in (7, 8, 9)]
-    for order in (4, 16):
-        table = [
-            [(order * near - far) / (order - 1) for near, far in zip(nearer, farther, strict=True)]
-            for farther, nearer in pairwise(table)
-        ]
-    return table[0]
+    found = [difference(_FIRST_STEP)]
+    best, least = found[0], np.inf
+    previous = [found]
+    for k in range(1, _MOST_HALVINGS):
+        row = [difference(_FIRST_STEP / 2**k)]
+        for order, farther in enumerate(previous[-1][:_HIGHEST_ORDER], start=1):
+            weight = 4.0**order
+            row.append([
+                (weight * near - far) / (weight - 1)
+                for near, far in zip(row[-1], farther, strict=True)
+            ])
+        error = max(_gap(row[-1], row[-2]), _gap(row[-1], previous[-1][-1]))
+        if error < least:
+            best, least = row[-1], error
+        elif error > 2 * least and k > _FEWEST_HALVINGS:
+            break
+        previous.append(row)
+    return best
+
+
+def _gap(found: list[Array], other: list[Array]) -> float:
+    gaps = [float(np.abs(A - B).max(initial=0.0)) for A, B in zip(found, other, strict=True)]
+    return max((gap if np.isfinite(gap) else np.inf for gap in gaps), default=0.0)

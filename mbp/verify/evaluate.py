@@ -135,13 +135,9 @@ class Interpreter:
         key = node.rule, node.args
         if key not in self._decompositions:
             self._decompositions[key] = outputs_of(
-                node, inputs, self.arithmetic, self.dims, evaluate, self.near(node)
+                node, inputs, self.arithmetic, self.dims, evaluate
             )
         return self._decompositions[key]
-
-    def near(self, node: Output) -> tuple[Array, ...] | None:
-        """Outputs of the same decomposition that lie near, where some are known."""
-        return None
 
     def scalar(self, x: Any) -> Array:
         """A number as a 1×1 matrix."""

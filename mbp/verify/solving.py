@@ -7,6 +7,7 @@ float64; the same steps with the residual in more digits carry it as far as is w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,10 +25,23 @@ _STARTS = 10
 _STEPS = 60
 _RANK_TOLERANCE = 1e-6
 _DIFFERENCE = 1e-6
+_FAR = 1e3
+_REFINEMENTS = 4
 
 
 class UnsolvedError(MbpError):
     """Equations for which no outputs were found, at these inputs."""
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """J⁺ of the equations' Jacobian J in the outputs, and the projector onto its null space.
+
+    The null space holds what the equations leave free: the gauge.
+    """
+
+    inverse: Array
+    gauge: Array
 
 
 class Solver:
@@ -67,19 +81,56 @@ class Solver:
                 return self.near(tuple(self._arithmetic.matrix(Y) for Y in found))
         raise UnsolvedError(f"{self._rule.name}: no outputs were found that satisfy its equations")
 
-    def near(self, start: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The outputs nearest to `start`, which must be close to a solution."""
+    def linearised(self, outputs: tuple[Array, ...]) -> Linearised:
+        """The equations to first order in the outputs, at outputs that satisfy them."""
         at = self._arithmetic
-        rough = tuple(Y.astype(float) for Y in start)
-        step = at.matrix(np.linalg.pinv(self._jacobian(rough), rcond=_RANK_TOLERANCE))
+        J = self._jacobian(tuple(Y.astype(float) for Y in outputs))
+        U, s, V = np.linalg.svd(J)
+        r = int((s > _RANK_TOLERANCE * s[0]).sum())
+        inverse = at.matrix((V[:r].T / s[:r]) @ U[:, :r].T)
+        N = at.matrix(V[r:].T)
+        if at is FLOAT64 or not N.size:
+            return Linearised(inverse, N @ N.T)
+        for _ in range(_REFINEMENTS):
+            N = N - inverse @ self._along(outputs, N)
+        return Linearised(inverse, N @ at.inverse(N.T @ N) @ N.T)
+
+    def near(
+        self, start: tuple[Array, ...], linearised: Linearised | None = None
+    ) -> tuple[Array, ...]:
+        """The outputs nearest to `start`, which must be close to a solution; no gauge moves.
+
+        `linearised` is that at `start` with these or close inputs. Raises UnsolvedError when no
+        solution is near.
+        """
+        at = self._arithmetic
+        first = self.linearised(start) if linearised is None else linearised
         size = 1.0 + max(at.norm(Y) for Y in start)
-        Y = start
+        moved, Y = at.zeros(len(first.gauge), 1), start
         for _ in range(_STEPS):
             residual = self._residual(Y, at)
-            if at.norm(residual) <= 1e3 * at.epsilon * size * size:
+            error = at.norm(residual)
+            if not error < _FAR * size * size:
+                break
+            moved = moved - first.inverse @ residual
+            moved = moved - first.gauge @ moved
+            Y = self._moved(start, moved)
+            if error <= 1e3 * at.epsilon * size * size:
                 return Y
-            Y = self._moved(Y, -(step @ residual))
-        raise MbpError(f"{self._rule.name}: its equations were not solved to full precision")
+        raise UnsolvedError(f"{self._rule.name}: its equations were not solved to full precision")
+
+    def _along(self, outputs: tuple[Array, ...], directions: Array) -> Array:
+        """J times each column, by central differences in the solver's own arithmetic."""
+        at = self._arithmetic
+        h = at.matrix(at.epsilon ** (1 / 3))[0, 0]
+        columns = []
+        for k in range(directions.shape[1]):
+            ahead, behind = (
+                self._residual(self._moved(outputs, sign * h * directions[:, k : k + 1]), at)
+                for sign in (1, -1)
+            )
+            columns.append((ahead - behind) / (2 * h))
+        return np.hstack(columns)
 
     def _descended(self, start: tuple[Array, ...]) -> tuple[Array, ...] | None:
         Y, residual = start, self._residual(start, FLOAT64)

@@ -8,7 +8,12 @@ from mbp.expr.parser import parse
 from mbp.invariants.declare import declare
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array, multiprecision
-from mbp.verify.differences import Instance, aligned, directional_derivatives, random_instance
+from mbp.verify.differences import (
+    BasePoint,
+    Instance,
+    directional_derivatives,
+    random_instance,
+)
 from mbp.verify.evaluate import Interpreter
 
 BOTH = pytest.mark.parametrize(
@@ -95,10 +100,26 @@ def test_generalised_eigenvectors_and_factors(at: Arithmetic, tolerance: float) 
     assert close(at, dL @ L.T + L @ dL.T, d["A"], 10 * tolerance)
 
 
-def test_alignment_undoes_signs_and_block_rotations() -> None:
-    rng = np.random.default_rng(0)
-    Q = np.linalg.qr(rng.normal(size=(5, 5)))[0]
-    turned = Q.copy()
-    turned[:, 1] *= -1
-    turned[:, 3:] = turned[:, 3:] @ np.array([[0.0, -1.0], [1.0, 0.0]])
-    assert np.allclose(aligned(turned, Q, [[0], [1], [2], [3, 4]], FLOAT64), Q)
+def test_a_branch_keeps_the_signs_of_its_base_point() -> None:
+    X = declare("X", "m n full_column_rank")
+    Q, R = RULEBOOK.call("qr", X)
+    instance = random_instance([Q, R], np.random.default_rng(0))
+    here = Interpreter(instance.at(0.0))
+    signs = np.diag([(-1.0) ** k for k in range(instance.sizes["n"])])
+    turned = (here.value(Q) @ signs, signs @ here.value(R))
+    base = BasePoint(instance.at(0.0), FLOAT64, {(Q.rule, Q.args): turned})
+    one, other = (directional_derivatives([Q, R], instance, at) for at in (None, base))
+    assert np.allclose(one[0] @ signs, other[0]) and np.allclose(signs @ one[1], other[1])
+
+
+def test_differences_resolve_a_nearly_singular_system() -> None:
+    A, C = declare("A", "n n symmetric"), declare("C", "n n symmetric")
+    (Y,) = RULEBOOK.call("lyapunov_symmetric", A, C)
+    point = {A: np.diag([1.0, -0.995]), C: np.ones((2, 2))}
+    direction = {A: np.array([[1.0, 2.0], [2.0, 0.5]]), C: np.zeros((2, 2))}
+    curves = {x: (lambda t, x=x: point[x] + t * direction[x]) for x in point}
+    instance = Instance(FLOAT64, {"n": 2}, point, direction, curves)
+    (dY,) = directional_derivatives([Y], instance)
+    value = Interpreter(instance.at(0.0)).value(Y)
+    equation = point[A] @ dY + dY @ point[A] + direction[A] @ value + value @ direction[A]
+    assert np.abs(equation).max() < 1e-7 * np.abs(dY).max()
