@@ -11,6 +11,7 @@ from mbp.errors import MbpError
 from mbp.expr import build
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Frechet, Hadamard, Product, Stack, Sum, Variation, topological
+from mbp.invariants.infer import is_
 from mbp.rulebook import RULEBOOK, bind_dims, key_of
 
 
@@ -44,9 +45,9 @@ def move(node: Expr, cotangent: Expr, active: tuple[int, ...]) -> Iterator[Moved
             for k in active:
                 left = node.args[:k]
                 right = node.args[k + 1 :]
-                factors = [build.transpose(A) for A in reversed(left)]
+                factors = [_transposed(A) for A in reversed(left)]
                 factors.append(cotangent)
-                factors += [build.transpose(A) for A in reversed(right)]
+                factors += [_transposed(A) for A in reversed(right)]
                 yield Moved(node.args[k], _product(node.args[k], factors), "(68)")
         case Hadamard():
             for k in active:
@@ -60,6 +61,10 @@ def move(node: Expr, cotangent: Expr, active: tuple[int, ...]) -> Iterator[Moved
                 yield Moved(node.args[k], _turned(node, k, cotangent), "(68), (71)")
         case _:
             yield from _by_identity(node, cotangent, active)
+
+
+def _transposed(A: Expr) -> Expr:
+    return A if is_(A, "symmetric") else build.transpose(A)
 
 
 def _product(operand: Expr, factors: list[Expr]) -> Expr:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
 
 from mbp.definition import Definition
 from mbp.expr.nodes import Expr, Var
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Equations between letters or single entries, and what they are said of ("for i > j").
+
+    A side is a scalar in entries such as δU_ij and s[i], a frame in words, or the matrix
+    expression that a letter stands for. `letters` says what the letters of a decomposition's own
+    definition are at hand.
+    """
+
+    head: str
+    equations: tuple[tuple[sp.Expr | str, Expr | sp.Expr | str], ...]
+    letters: Mapping[str, Expr] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -15,7 +31,7 @@ class Step:
 
     Both sides may contain d(x) of inputs, of the expressions in `Derivation.named` and of the
     outputs; each line can be evaluated on a random admissible instance. `heading` opens a new
-    part of the proof ("Step 1: …"); a line of pure text has neither side.
+    part of the proof ("Step 1: …"); a line of `entries` has neither side.
     """
 
     lhs: Expr | None
@@ -23,6 +39,19 @@ class Step:
     by: tuple[str, ...] = ()
     note: str = ""
     heading: str = ""
+    entries: Entries | None = None
+
+    def rewritten(self, f: Callable[[Expr], Expr]) -> Step:
+        """The step with f applied to each of its matrix expressions."""
+        entries = self.entries
+        if entries is not None:
+            equations = tuple(
+                (lhs, f(rhs) if isinstance(rhs, Expr) else rhs) for lhs, rhs in entries.equations
+            )
+            letters = {name: f(A) for name, A in entries.letters.items()}
+            entries = replace(entries, equations=equations, letters=letters)
+        lhs, rhs = (None if side is None else f(side) for side in (self.lhs, self.rhs))
+        return replace(self, lhs=lhs, rhs=rhs, entries=entries)
 
 
 @dataclass(frozen=True)
@@ -35,6 +64,7 @@ class Derivation:
     cotangents: per output, the variable G or G_Y.
     where: names for kernels and outputs of decompositions that occur in the above.
     conditions: what must hold, in the vocabulary of conditions.
+    spectra: the vectors that the small letters of the conditions stand for.
     gauges: unknowns that no equation determines, and how they were fixed.
     """
 
@@ -45,6 +75,7 @@ class Derivation:
     gradients: Mapping[str, Expr]
     where: Mapping[str, Expr] = field(default_factory=dict)
     conditions: tuple[str, ...] = ()
+    spectra: Mapping[str, Expr] = field(default_factory=dict)
     gauges: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
 

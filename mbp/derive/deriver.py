@@ -9,11 +9,13 @@ from typing import Any
 
 from mbp.definition import Definition
 from mbp.derive.adjoint import holds_variation, move
+from mbp.derive.conditions import Conditions
 from mbp.derive.derivation import Derivation, Step
 from mbp.derive.implicit import variation_of
 from mbp.derive.proofs import decomposition_proof, matrix_function_proof
 from mbp.derive.variation import Varied, is_constant, varied_down_to
 from mbp.expr import build
+from mbp.expr.dims import dim_names
 from mbp.expr.nodes import (
     Expr,
     Frechet,
@@ -85,15 +87,16 @@ class _Deriver:
             seeds[name] = cotangents[name] if self.given is None else self.given[name]
         functionals = self._adjoint(levels, seeds)
         gradients = self._project(functionals)
-        conditions, gauges = self._conditions()
+        conditions = self._conditions()
         return Derivation(
             definition=self.definition,
             cotangents=cotangents,
             variations=variations,
             functionals=functionals,
             gradients=gradients,
-            conditions=conditions,
-            gauges=gauges,
+            conditions=tuple(conditions.texts),
+            spectra=conditions.spectra,
+            gauges=self._gauges(),
             steps=tuple(self.steps),
         )
 
@@ -105,7 +108,10 @@ class _Deriver:
             letter = build.var(name, *Y.shape)
             self.steps.append(Step(letter, Y, ("definition",)))
             if self.outputs[name] is not Y:
-                self.steps.append(Step(letter, self.outputs[name], ("simplified",)))
+                for call in topological(Y):
+                    if isinstance(call, Output) and call is not Y:
+                        self._line(call, collapse(call), ("simplification",))
+                self.steps.append(Step(letter, self.outputs[name], ("simplification",)))
         self.steps.append(Step(None, None, heading="Step 1: the variation"))
 
     def _vary(self, stage: Expr) -> Varied:
@@ -120,10 +126,10 @@ class _Deriver:
     def _prove(self, stage: Expr) -> None:
         """Where the rule of a spectral or implicit stage comes from, once for each."""
         match stage:
-            case Output():
-                key: tuple[Any, ...] = (stage.rule, stage.args)
-            case Frechet() if stage.order == 0:
-                key = (stage.g, stage.args)
+            case Output(rule=rule):
+                key: tuple[Any, ...] = (rule,)
+            case Frechet(order=0):
+                key = (stage.g,)
             case _:
                 return
         if key in self.proven:
@@ -141,7 +147,7 @@ class _Deriver:
             known = {build.variation(s): v for s, v in whole.items() if not isinstance(s, Var)}
             whole[stage] = build.substitute(levels[stage].variation, known)
         return {
-            name: whole[Y] if Y in whole else build.zeros(*Y.shape)
+            name: simplify(whole[Y]) if Y in whole else build.zeros(*Y.shape)
             for name, Y in self.outputs.items()
         }
 
@@ -155,7 +161,7 @@ class _Deriver:
         for stage in reversed(self.stages):
             if isinstance(stage, Var) or stage not in summands:
                 continue
-            cotangent = simplify(build.add(*summands.pop(stage)))
+            cotangent = self._gathered(build.variation(stage), summands.pop(stage))
             for operand, moved in self._move(stage, levels[stage].variation, cotangent).items():
                 summands.setdefault(operand, []).append(moved)
         functionals: dict[str, Expr] = {}
@@ -163,7 +169,26 @@ class _Deriver:
             x = self.definition.inputs[name]
             total = summands.get(x)
             functionals[name] = simplify(build.add(*total)) if total else build.zeros(*x.shape)
+        self._conclude(seeds, functionals)
         return functionals
+
+    def _gathered(self, operand: Expr, cotangents: list[Expr]) -> Expr:
+        """The sum of the cotangents of one operand, in normal form, with the line that says so."""
+        total = simplify(build.add(*cotangents))
+        self._line(
+            build.add(*(build.inner(M, operand) for M in cotangents)),
+            build.inner(total, operand),
+            ("linearity" if len(cotangents) > 1 else "simplification",),
+        )
+        return total
+
+    def _conclude(self, seeds: Mapping[str, Expr], functionals: Mapping[str, Expr]) -> None:
+        """The variation of the loss in the inputs' alone, unless the last line says it already."""
+        loss = [build.inner(seeds[name], build.variation(Y)) for name, Y in self.outputs.items()]
+        inputs = [(M, self.definition.inputs[name]) for name, M in functionals.items()]
+        whole = build.add(*(build.inner(M, build.variation(x)) for M, x in inputs))
+        if inputs and (len(loss) > 1 or self.steps[-1].rhs is not whole):
+            self._line(build.add(*loss), whole, ("chain rule",))
 
     def _move(self, stage: Expr, variation: Expr, cotangent: Expr) -> dict[Expr, Expr]:
         """The coefficients of the d(·) in cotangent : d(stage)."""
@@ -180,7 +205,7 @@ class _Deriver:
         for node in reversed(list(topological(variation))):
             if node not in pending:
                 continue
-            total = simplify(build.add(*pending.pop(node)))
+            total = self._gathered(node, pending.pop(node))
             if isinstance(node, Variation):
                 found.setdefault(node.args[0], []).append(total)
                 continue
@@ -196,7 +221,7 @@ class _Deriver:
                 build.add(*(build.inner(m.cotangent, m.operand) for m in moved)),
                 tuple(by),
             )
-        return {x: simplify(build.add(*terms)) for x, terms in found.items()}
+        return {x: build.add(*terms) for x, terms in found.items()}
 
     def _line(self, lhs: Expr, rhs: Expr, by: tuple[str, ...]) -> None:
         if lhs is not rhs:  # a factor moved across prints the same on both sides
@@ -213,15 +238,19 @@ class _Deriver:
             self._line(build.inner(M, dx), build.inner(gradient, dx), ("tangent projection",))
         return gradients
 
-    def _conditions(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        conditions: list[str] = []
+    def _conditions(self) -> Conditions:
+        inputs, outputs = self.definition.inputs, self.definition.outputs
+        dims = (dim_names(*x.shape) for x in inputs.values())
+        found = Conditions(frozenset({*inputs, *outputs}.union(*dims)))
+        found.read(self.outputs.values())
+        return found
+
+    def _gauges(self) -> tuple[str, ...]:
         gauges: list[str] = []
         for stage in self.stages:
             if isinstance(stage, Output):
-                solution = variation_of(RULEBOOK.decompositions[stage.rule])
-                conditions += solution.conditions
-                gauges += solution.gauges
-        return tuple(dict.fromkeys(conditions)), tuple(dict.fromkeys(gauges))
+                gauges += variation_of(RULEBOOK.decompositions[stage.rule]).gauges
+        return tuple(dict.fromkeys(gauges))
 
 
 def project(M: Expr, x: Var) -> Expr:

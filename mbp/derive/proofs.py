@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sympy as sp
 
 from mbp.derive.derivation import Step
 from mbp.derive.implicit import variation_of
+from mbp.derive.implicit.proof import BACK
 from mbp.derive.variation import is_constant, letters_at, varied_down_to, vary
 from mbp.expr import build, scalar
 from mbp.expr.nodes import Expr, Frechet, Output
@@ -15,15 +18,21 @@ from mbp.simplify import collapse, simplify
 
 def decomposition_proof(stage: Output) -> list[Step]:
     """From the defining equations of a decomposition to its kernels, in the letters at hand."""
+    rule = RULEBOOK.decompositions[stage.rule]
     replacement, dims = letters_at(stage, build.variation)
+    letters = {str(x): replacement[x] for x in (*rule.inputs, *rule.outputs)}
 
-    def actual(side: Expr | None) -> Expr | None:
-        return None if side is None else build.instantiate(side, replacement, dims)
+    def actual(side: Expr) -> Expr:
+        return build.instantiate(side, replacement, dims)
 
     steps = [Step(None, None, heading=f"From the defining equations of {stage.rule}")]
-    for step in variation_of(RULEBOOK.decompositions[stage.rule]).steps:
-        if step.by != "back in matrix form":  # the deriver's own line for each output
-            steps.append(Step(actual(step.lhs), actual(step.rhs), (step.by,), step.note))
+    for step in variation_of(rule).steps:
+        if step.by == (BACK,):  # the deriver's own line for each output
+            continue
+        here = step.rewritten(actual)
+        if here.entries is not None:
+            here = replace(here, entries=replace(here.entries, letters=letters))
+        steps.append(here)
     return steps
 
 
@@ -65,6 +74,6 @@ def matrix_function_proof(stage: Frechet) -> list[Step]:
         Step(A, U @ Q @ U.T, ("definition",), "eigenvalues and eigenvectors"),
         Step(stage, shown(spelled), ("definition",), "g acts on the eigenvalues"),
         Step(dY, whole(simplify(varied)), ("product rule",), "(43)"),
-        Step(dY, whole(simplify(substituted)), ("eig varied",), "both paths, with their poles"),
+        Step(dY, whole(simplify(substituted)), ("variation of eig",), "both paths, with poles"),
         Step(dY, whole(collapse(substituted)), ("divided difference",), "the poles cancel"),
     ]

@@ -79,13 +79,13 @@ def vary(node: Expr, d: Callable[[Expr], Expr]) -> Varied:
         case Map(data=(name,)) if key_of(node) not in RULEBOOK.variation_by_operation:
             A = node.args[0]
             slope = sp.diff(scalar.body(name), scalar.X)
-            return Varied(build.multiply(build.map_scalar(slope, x=A), d(A)), (f"d {name}",))
+            return Varied(build.multiply(build.map_scalar(slope, x=A), d(A)), (f"d({name})",))
     rule = RULEBOOK.variation_by_operation.get(key_of(node))
     if rule is None:
         raise MbpError(f"no variation rule for {node}")
     if rule.variation is None:
         return Varied(build.rebuild(node, tuple(d(arg) for arg in node.args)), ())
-    return Varied(_instantiated(rule, node, d), (f"d {rule.name}",))
+    return Varied(_instantiated(rule, node, d), (f"d({rule.name})",))
 
 
 def varied_down_to(root: Expr, boundary: set[Expr]) -> Varied:
@@ -173,7 +173,7 @@ def _vary_output(node: Output, d: Callable[[Expr], Expr]) -> Varied:
     rule = RULEBOOK.decompositions[node.rule]
     replacement, dims = letters_at(node, d)
     template = variation_of(rule).variations[rule.outputs[node.index].name]
-    return Varied(build.instantiate(template, replacement, dims), (f"{node.rule} varied",))
+    return Varied(build.instantiate(template, replacement, dims), (f"variation of {node.rule}",))
 
 
 def letters_at(
@@ -217,4 +217,4 @@ def _vary_kernel(node: Kernel, d: Callable[[Expr], Expr]) -> Varied:
         else:
             terms.append(build.hadamard(slope(both(k), True), varied))
     total = build.add(*terms) if terms else build.zeros(*node.shape)
-    return Varied(total, ("d kernel",))
+    return Varied(total, ("d(kernel)",))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import sympy as sp
+
 from mbp.derive.derivation import Derivation, Step
-from mbp.expr.latex import latex, letter
+from mbp.expr.latex import latex, letter, scalar_latex
+from mbp.expr.nodes import Expr
+from mbp.expr.parser import FUNCTION_NAMES
 from mbp.present.page import CONVENTION, Page, page
 from mbp.present.text import continues, first_line, reason_of
 
@@ -79,6 +84,11 @@ def _proof(shown: Page) -> Iterator[Part]:
         if step.lhs is None or step.rhs is None:
             if step.note:
                 items.append(step.note)
+            if step.entries is not None:
+                items.append(f"{step.entries.head[0].upper()}{step.entries.head[1:]}:")
+                rows = shown.entries(step)
+                items.append([Line(_side(shown, lhs), _side(shown, rhs)) for lhs, rhs in rows])
+                previous = None
             continue
         lhs, rhs = shown.sides(step, latex)
         line = Line("" if continues(previous, step) else lhs, rhs, reason_of(step))
@@ -89,6 +99,35 @@ def _proof(shown: Page) -> Iterator[Part]:
             items.append([line])
     if items:
         yield Part(title, tuple(items))
+
+
+def _side(shown: Page, side: Expr | sp.Expr | str) -> str:
+    """A side of an equation between entries."""
+    if isinstance(side, Expr):
+        return shown.latex(side)
+    if isinstance(side, str):
+        return _in_letters(side)
+    names = {s: _in_letters(s.name) for s in side.free_symbols}
+    return scalar_latex(side, names)
+
+
+def _in_letters(words: str) -> str:
+    """Letters with δ, d, ᵀ and indices, such as dU = (U | N) δU and δX_ij, as LaTeX."""
+    shown = re.sub(r"[^\W_ᵀ][^\Wᵀ]*", lambda m: _letter_of(m[0]), words)
+    for sign, command in (("ᵀ", r"^{\top}"), (" | ", r" \mid "), ("[", "_{"), ("]", "}")):
+        shown = shown.replace(sign, command)
+    return shown
+
+
+def _letter_of(word: str) -> str:
+    found = re.fullmatch(r"(δ|d(?=[A-Z]))?(.*?)(_(?:ij|ji|ii))?", word)
+    assert found is not None
+    front, name, index = found.groups()
+    shown = rf"\operatorname{{{name}}}" if name in FUNCTION_NAMES | {"range"} else letter(name)
+    if index and "_" in shown:
+        shown = rf"\left({shown}\right)"
+    index = f"_{{{index[1:]}}}" if index else ""
+    return ("\\delta " if front == "δ" else front or "") + shown + index
 
 
 def _results(shown: Page) -> Iterator[Part]:
@@ -124,7 +163,10 @@ def _where(shown: Page) -> Part:
 
 
 def _conditions(shown: Page) -> Iterator[Part]:
-    yield Part("Holds when", tuple(f"{sentence}." for sentence in shown.conditions))
+    rows = [
+        f"{c}, {meaning}." if (meaning := shown.meaning(c)) else f"{c}." for c in shown.conditions
+    ]
+    yield Part("Holds when", tuple(rows))
     yield Part("Gauge", tuple(f"{sentence}." for sentence in shown.gauges))
 
 

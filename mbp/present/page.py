@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
+
+import sympy as sp
 
 from mbp.definition import Definition
 from mbp.derive.derivation import Derivation, Step
@@ -19,6 +23,8 @@ from mbp.present.lower import lowered, masked
 from mbp.present.naming import abbreviated, named, names_in
 
 Printer = Callable[[Expr, Mapping[Expr, str]], str]
+
+_LETTER = re.compile(r"\b([dδ]?)([A-Za-z]\w*?)(?=_(?:ij|ji|ii)\b|\b)")
 
 CONVENTION = (
     "The gradient with respect to a structured variable is the projected gradient: the coefficient "
@@ -61,6 +67,7 @@ class Page:
     letters: Mapping[str, Expr]
     names: Mapping[Expr, str]
     conditions: tuple[str, ...]
+    spectra: Mapping[str, Expr]
     gauges: tuple[str, ...]
     steps: tuple[Step, ...]
 
@@ -98,6 +105,32 @@ class Page:
         if isinstance(step.lhs, Var) and names.get(step.rhs) == step.lhs.name:
             names = {node: name for node, name in names.items() if node is not step.rhs}
         return printed(step.lhs, self.names), printed(step.rhs, names)
+
+    def entries(self, step: Step) -> Iterator[tuple[sp.Expr | str, Expr | sp.Expr | str]]:
+        """The equations of a step between entries, in this page's letters, new ones explained."""
+        assert step.entries is not None
+        letters: dict[str, str] = {}
+        for own, A in step.entries.letters.items():
+            letters[own] = self.text(A)
+            if not letters[own].isidentifier():
+                letters[own] = next(x for x in _primed(own) if x not in self.names.values())
+                if any(isinstance(lhs, str) for lhs, _ in step.entries.equations):
+                    yield letters[own], A
+
+        def renamed(side: Expr | sp.Expr | str) -> Expr | sp.Expr | str:
+            if isinstance(side, str):
+                return _LETTER.sub(lambda m: m[1] + letters.get(m[2], m[2]), side)
+            if isinstance(side, Expr):
+                return side
+            return side.xreplace({s: sp.Symbol(str(renamed(s.name))) for s in side.free_symbols})
+
+        for lhs, rhs in step.entries.equations:
+            yield renamed(lhs), renamed(rhs)
+
+    def meaning(self, condition: str) -> str:
+        """What the small letters of a condition stand for."""
+        used = {s: v for s, v in self.spectra.items() if re.search(rf"\b{s}\b", condition)}
+        return ", ".join(f"{s} = {self.text(v)}" for s, v in used.items())
 
     @property
     def projections(self) -> tuple[Projection, ...]:
@@ -198,9 +231,14 @@ def page(derivation: Derivation, *, masks: bool = False) -> Page:
         letters,
         names,
         derivation.conditions,
+        derivation.spectra,
         derivation.gauges,
         steps,
     )
+
+
+def _primed(letter: str) -> Iterator[str]:
+    return (f"{letter}{k or ''}" for k in count())
 
 
 def declared(node: Expr) -> str:
@@ -243,7 +281,7 @@ def _lowered_steps(steps: tuple[Step, ...], lower: Callable[[Expr], Expr]) -> It
     said: tuple[Expr, Expr] | None = None
     for step in steps:
         if step.lhs is None or step.rhs is None:
-            yield step
+            yield step.rewritten(lower)
             continue
         sides = lower(step.lhs), lower(step.rhs)
         if sides != said and (sides[0] is not sides[1] or step.lhs is step.rhs):

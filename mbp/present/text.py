@@ -69,7 +69,7 @@ def _proof(shown: Page) -> Iterator[list[str]]:
 def _block(shown: Page, steps: list[Step]) -> Iterator[str]:
     formulas = [shown.sides(s, text) for s in steps if s.lhs is not None and s.rhs is not None]
     left = min(max((len(lhs) for lhs, _ in formulas), default=0), _WIDEST_LEFT)
-    if not any(step.note or step.lhs is not None for step in steps):
+    if not any(step.note or step.entries or step.lhs is not None for step in steps):
         return
     previous: Step | None = None
     lines: list[tuple[str, str]] = []
@@ -78,6 +78,7 @@ def _block(shown: Page, steps: list[Step]) -> Iterator[str]:
             lines += [(step.heading, ""), ("", "")]
         if step.lhs is None or step.rhs is None:
             lines += [(f"  {line}", "") for line in textwrap.wrap(step.note, _WIDTH)]
+            lines += [(line, "") for line in _entries(shown, step)]
             previous = None
             continue
         lhs, rhs = shown.sides(step, text)
@@ -94,6 +95,15 @@ def _block(shown: Page, steps: list[Step]) -> Iterator[str]:
     column = max(fronts, default=0)
     for front, reason in lines:
         yield f"{front:{column}}   {reason}" if reason else front
+
+
+def _entries(shown: Page, step: Step) -> Iterator[str]:
+    if step.entries is None:
+        return
+    yield f"  {step.entries.head}:"
+    rows = [(str(lhs), shown.text(rhs) if isinstance(rhs, Expr) else str(rhs))
+            for lhs, rhs in shown.entries(step)]  # fmt: skip
+    yield from (f"  {line}" for line in _equations(rows))
 
 
 def _results(shown: Page) -> Iterator[str]:
@@ -138,7 +148,10 @@ def _where(shown: Page) -> Iterator[str]:
 
 
 def _conditions(shown: Page) -> Iterator[str]:
-    for title, sentences in (("Holds when", shown.conditions), ("Gauge", shown.gauges)):
+    conditions = [
+        f"{c}   ({meaning})" if (meaning := shown.meaning(c)) else c for c in shown.conditions
+    ]
+    for title, sentences in (("Holds when", conditions), ("Gauge", shown.gauges)):
         if sentences:
             yield title
             yield from (f"  {sentence}" for sentence in sentences)

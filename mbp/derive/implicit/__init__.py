@@ -9,7 +9,7 @@ together), `operator` (where no frames help), `proof` (what is reported).
 from functools import cache
 
 from mbp.derive.implicit.definition import Definition, definition
-from mbp.derive.implicit.proof import Condition, Gauge, Step
+from mbp.derive.implicit.proof import Condition, Gauge
 from mbp.derive.implicit.solver import Solution, solution
 
 variation_of = cache(solution)

@@ -181,7 +181,7 @@ class Frames:
         self.nonnegative: set[sp.Symbol] = set()
         self.ranked: set[sp.Symbol] = set()
         self.flexible: set[sp.Symbol] = set()
-        self.conditions: list[str] = []
+        self.conditions: list[tuple[Expr, str]] = []
         self.uncertain: set[Expr] = set()
         self._count = 0
         self._define(candidates)
@@ -362,7 +362,7 @@ class Frames:
         if old.shape == "identity":
             new.shape = self._absorbed_shape(known, which, sign)
         if not orthonormal and full not in known and not self._implied(X):
-            self.conditions.append(f"nonzero({X})" if X.is_scalar else f"{X} {full}")
+            self.conditions.append((X, "nonzero" if X.is_scalar else full))
         return True
 
     def _implied(self, X: Expr) -> bool:

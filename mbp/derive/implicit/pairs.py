@@ -316,7 +316,7 @@ class PairSystems:
 
 def entry_symbol(place: Place) -> sp.Symbol:
     """The name of an entry of a transformed variation in the proof."""
-    letter = "W" if isinstance(place.letter, int) else str(place.letter)
+    letter = f"W{place.letter or ''}" if isinstance(place.letter, int) else str(place.letter)
     return sp.Symbol(f"δ{letter}_{place.order}")
 
 

@@ -7,9 +7,18 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from mbp.derive.derivation import Entries, Step
 from mbp.derive.implicit.frames import Columns, FrameError, Hidden, Label, Mark, Null, transposed
 from mbp.derive.implicit.matrix_form import MatrixForm
-from mbp.derive.implicit.pairs import ACROSS, EQUAL, Pair, Place, entry_symbol, index_symbol
+from mbp.derive.implicit.pairs import (
+    ACROSS,
+    EQUAL,
+    Line,
+    Pair,
+    Place,
+    entry_symbol,
+    index_symbol,
+)
 from mbp.derive.implicit.polynomial import (
     Polynomial,
     add,
@@ -24,6 +33,11 @@ from mbp.derive.implicit.polynomial import (
 from mbp.expr import build
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Variation
+
+BACK = "back in matrix form"
+"""What justifies the last line: the solution of every system, put together."""
+
+Scalars = tuple[tuple[sp.Expr, sp.Expr], ...]
 
 
 @dataclass(frozen=True)
@@ -54,12 +68,21 @@ class Equation:
 class Condition:
     """What must hold for the variation to exist: `text` in the vocabulary of conditions.
 
-    `detail` is the denominator or reason, `when` restricts it ("m > n"), or is empty.
+    `detail` is the denominator or reason, `larger` holds dimensions of which the first must
+    exceed the second for it to matter. A condition on spectra gives their vectors by letter, any
+    other the matrix that it is said `of`.
     """
 
     text: str
     detail: str
-    when: str = ""
+    larger: tuple[Dim, Dim] | None = None
+    spectra: tuple[tuple[str, Expr], ...] = ()
+    of: Expr | None = None
+
+    @property
+    def when(self) -> str:
+        """The restriction, such as "m > n", or nothing."""
+        return "" if self.larger is None else f"{self.larger[0]} > {self.larger[1]}"
 
 
 @dataclass(frozen=True)
@@ -74,24 +97,15 @@ class Gauge:
         return f"{self.output}: {self.part} is free; {self.fixed}"
 
 
-@dataclass(frozen=True)
-class Step:
-    """A line of the proof: an equation between expressions or a text, and what justifies it."""
-
-    by: str
-    note: str
-    lhs: Expr | None = None
-    rhs: Expr | None = None
-
-
 def opening(equations: list[Equation], outputs: tuple[Expr, ...]) -> Iterator[Step]:
     """The equations, and their variations with what is known on the left."""
     for e in equations:
-        yield Step(e.source, "", e.left, e.right)
+        yield Step(e.left, e.right, (e.source,))
     for e in equations:
         known, unknown = varied_sides(e.p, outputs)
         sides = (matrix(p, e.rows, e.cols) for p in (known, unknown))
-        yield Step("variation", "", *(build.diagpart(M) if e.diagonal else M for M in sides))
+        left, right = (build.diagpart(M) if e.diagonal else M for M in sides)
+        yield Step(left, right, ("variation",))
 
 
 def varied_sides(p: Polynomial, outputs: tuple[Expr, ...]) -> tuple[Polynomial, Polynomial]:
@@ -120,38 +134,41 @@ class Report:
     def conditions(self) -> Iterator[Condition]:
         """The conditions under which the variations hold."""
         frames = self.form.frames
-        for text in frames.conditions:
-            yield Condition(text, "its inverse occurs")
+        for X, needed in frames.conditions:
+            text = f"{needed}({X})" if needed == "nonzero" else f"{X} {needed}"
+            yield Condition(text, "its inverse occurs", of=X)
         for letter in frames.setting.constant_rank:
             if letter in frames.cores:
-                yield Condition(f"rank({letter}) constant", "the null space keeps its dimension")
+                reason = "the null space keeps its dimension"
+                yield Condition(f"rank({letter}) constant", reason, of=letter)
         for pair in self.form.pairs:
             null = next((label for label in (pair.row, pair.col) if label.null), None)
             for line in pair.solution.values():
                 for k in line.values():
                     for factor, _ in sp.factor_list(sp.fraction(sp.cancel(k))[1])[1]:
                         if not self._never_zero(factor):
-                            when = "" if null is None else _larger(null.size)
-                            yield self._condition(factor, when)
+                            yield self._condition(factor, null and _larger(null.size))
 
-    def _condition(self, factor: sp.Expr, when: str) -> Condition:
+    def _condition(self, factor: sp.Expr, larger: tuple[Dim, Dim] | None) -> Condition:
         spectra = [
             s for s in self.form.frames.spectra
             if factor.free_symbols & {index_symbol(s, "i"), index_symbol(s, "j")}
         ]
         shown = self.form.systems.shown(factor)
         detail = f"{shown} != 0"
-        for s in spectra:
-            vector = self.form.frames.spectra[s]
-            if str(vector) != f"diag({s.name.upper()})":
-                detail += f", {s.name} = {vector}"
+        vectors = tuple((s.name, self.form.frames.spectra[s]) for s in spectra)
+        for name, vector in vectors:
+            if str(vector) != f"diag({name.upper()})":
+                detail += f", {name} = {vector}"
+        inside = str(shown)
+        word = "nonzero"
         if len(spectra) == 1:
             i, j = (index_symbol(spectra[0], index) for index in "ij")
             if 0 in (sp.expand(factor - i + j), sp.expand(factor + i - j)):
-                return Condition(f"distinct({spectra[0].name})", detail, when)
-            if factor in (i, j):
-                return Condition(f"nonzero({spectra[0].name})", detail, when)
-        return Condition(f"nonzero({shown})", detail, when)
+                word, inside = "distinct", spectra[0].name
+            elif factor in (i, j):
+                inside = spectra[0].name
+        return Condition(f"{word}({inside})", detail, larger, vectors)
 
     def _never_zero(self, factor: sp.Expr) -> bool:
         frames = self.form.frames
@@ -184,20 +201,44 @@ class Report:
     def steps(self) -> Iterator[Step]:
         """The proof, from the defining equations to the variations."""
         yield from opening(self.equations, self.outputs)
-        for y in self.outputs:
-            yield Step("frames", self._frame(y))
+        yield Step(None, None, entries=self._frames())
         for number, e in enumerate(self.equations):
             yield from self._transformed(number, e)
         for pair in self.form.pairs:
             if pair.equations:
-                yield Step("entries", f"{self._where(pair)}: {self._system(pair)}")
-                yield Step("solution", f"{self._where(pair)}: {self._solved(pair)}")
-        for name, kernel in self.form.kernels.items():
-            yield Step("kernel", name, rhs=kernel)
+                system, solved = self._system(pair)
+                yield Step(None, None, entries=Entries(f"for {self._where(pair)}", system))
+                if not set(solved) <= set(system):
+                    yield Step(None, None, entries=Entries("so that", solved))
         for y, dy in self.variations.items():
-            yield Step("back in matrix form", "", Variation(y), dy)
+            yield Step(Variation(y), dy, (BACK,))
 
-    def _frame(self, y: Expr) -> str:
+    def _frames(self) -> Entries:
+        """Each variation in its frame, with the spectra that the frames come with."""
+        frames = self.form.frames
+        known = {
+            place.letter for pair in self.form.pairs for line in pair.equations for place in line
+        }
+        letters = [x for x in frames.setting.letters if x in known and x not in self.outputs]
+        rows: list[tuple[sp.Expr | str, Expr | sp.Expr | str]] = [
+            (f"d{x}", self._frame(x)) for x in (*self.outputs, *letters)
+        ]
+        for number, e in enumerate(self.equations):
+            if number in known:
+                rows.append((f"d{_lump(number)}", self._frame(number)))
+                lumped = next(v for v in self.form.systems.equations if v.number == number).lumped
+                whole = matrix(scaled(sp.Integer(-1), lumped), e.rows, e.cols)
+                rows.append((f"d{_lump(number)}", whole))
+        used = {
+            s for pair in self.form.pairs for line in pair.equations for k in line.values()
+            for s in frames.spectra if k.has(index_symbol(s, "i"), index_symbol(s, "j"))
+        }
+        rows += [(s.name, frames.spectra[s]) for s in frames.spectra if s in used]
+        null = any("N" in str(row).split("|")[-1] for _, row in rows if isinstance(row, str))
+        completing = ", where N completes the columns before it" if null else ""
+        return Entries(f"in the frames{completing}", tuple(rows))
+
+    def _frame(self, y: Expr | int) -> str:
         frames = self.form.frames
         sides = []
         for which in (0, 1):
@@ -207,9 +248,8 @@ class Report:
             joined = columns[0] if len(columns) == 1 else f"({' | '.join(columns)})"
             sides.append("" if joined == "I" else joined)
         right = f"{sides[1]}ᵀ" if sides[1] else ""
-        text = " ".join(part for part in (sides[0], f"δ{y}", right) if part)
-        null = " with N completing the columns before it" if "N" in text.split("|")[-1] else ""
-        return f"d{y} = {text}{null}"
+        core = f"δ{_lump(y) if isinstance(y, int) else y}"
+        return " ".join(part for part in (sides[0], core, right) if part)
 
     def _transformed(self, number: int, e: Equation) -> Iterator[Step]:
         """The varied equation in frames, for each pair of labels of its sides."""
@@ -227,9 +267,14 @@ class Report:
                     sides = [self._between(left, p, right) for p in kept]
                 except FrameError:
                     continue
-                if sides[1] is not None:
-                    zero = build.zeros(*sides[1].shape)
-                    yield Step("multiplied by the frames", "", sides[0] or zero, sides[1])
+                known_side, unknown_side = sides
+                if unknown_side is None:
+                    continue
+                if known_side is None:
+                    known_side = build.zeros(*unknown_side.shape)
+                    if build.coefficient(unknown_side)[0] is build.number(-1):
+                        unknown_side = build.negate(unknown_side)
+                yield Step(known_side, unknown_side, ("the frames",))
 
     def _projection(self, number: int, which: int, label: Label) -> Columns:
         frames = self.form.frames
@@ -241,42 +286,84 @@ class Report:
         return dual if whole else (*frames.basis(number, which, label), *dual)
 
     def _between(self, left: Columns, p: Polynomial, right: Columns) -> Expr | None:
-        terms = []
+        terms: dict[Expr, sp.Expr] = {}
         for word, c in p.items():
             marks = tuple(
                 Mark(Variation(f.letter) if f.varied else f.letter, f.transposed) for f in word
             )
             product = self.form.product((*left, *marks, *right))
-            terms.append(build.scale(scalar_expr(c), product))
-        return build.add(*terms) if terms else None
+            terms[product] = terms.get(product, sp.Integer(0)) + c
+        summands = [build.scale(scalar_expr(c), X) for X, c in terms.items() if c != 0]
+        return build.add(*summands) if summands else None
 
     def _where(self, pair: Pair) -> str:
         if pair.case == ACROSS:
-            return f"i in {self._label(pair.row)}, j in {self._label(pair.col)}"
+            return f"i in {self._label(pair.row)} and j in {self._label(pair.col)}"
         null = " in the null space" if pair.row.null else ""
         return f"i = j{null}" if pair.case == EQUAL else f"i > j{null}"
 
     def _label(self, label: Label) -> str:
         return "the null space" if label.null else "the range"
 
-    def _system(self, pair: Pair) -> str:
-        texts = []
+    def _system(self, pair: Pair) -> tuple[Scalars, Scalars]:
+        """The system with its invariants used up, known = unknown, and its solution."""
+        fixed = _fixed(pair)
+        system = [(entry_symbol(p), self._sum(line)) for p, line in fixed.items()]
         for line in pair.equations:
-            known = {p: -k for p, k in line.items() if p not in pair.solution}
-            unknown = {p: k for p, k in line.items() if p in pair.solution}
-            if all(k.could_extract_minus_sign() for k in unknown.values()):
+            left: Line = {}
+            for p, k in line.items():
+                for q, c in fixed.get(p, {p: sp.Integer(1)}).items():
+                    left[q] = left.get(q, sp.Integer(0)) + c * k
+            known = {p: -k for p, k in left.items() if p not in pair.solution and k != 0}
+            unknown = {p: k for p, k in left.items() if p in pair.solution and k != 0}
+            if not unknown:
+                continue
+            if all(k.could_extract_minus_sign() for k in (known or unknown).values()):
                 known, unknown = ({p: -k for p, k in x.items()} for x in (known, unknown))
-            texts.append(f"{self._form(known)} = {self._form(unknown)}")
-        return "; ".join(texts)
+            equation = (self._sum(known), self._sum(unknown))
+            if equation not in system:
+                system.append(equation)
+        solved = [
+            (entry_symbol(p), self._sum(line))
+            for p, line in pair.solution.items() if p not in fixed and p not in pair.free
+        ]
+        turned = [side[::-1] if side[::-1] in solved else side for side in system]
+        return tuple(turned), tuple(solved)
 
-    def _solved(self, pair: Pair) -> str:
-        return "; ".join(
-            f"{entry_symbol(p)} = {self._form(line)}" for p, line in pair.solution.items()
-        )
-
-    def _form(self, line: dict[Place, sp.Expr]) -> str:
+    def _sum(self, line: Line) -> sp.Expr:
         total = sp.Add(*(self.form.systems.shown(k) * entry_symbol(p) for p, k in line.items()))
-        return str(sp.factor(total))
+        numerator, denominator = sp.fraction(sp.cancel(total))
+        below = sp.expand(denominator)
+        if len(sp.Add.make_args(below)) > 2:
+            below = sp.factor(denominator)
+        above = sp.Add(*(sp.factor(t) for t in sp.Add.make_args(sp.expand(numerator))))
+        if below.could_extract_minus_sign():
+            above, below = sp.expand(-above), sp.expand(-below)
+        if below != 1 and all(t.as_coeff_Mul()[0] < 0 for t in sp.Add.make_args(above)):
+            return -sp.expand(-above) / below
+        return above / below
+
+
+def _fixed(pair: Pair) -> dict[Place, Line]:
+    """What an invariant alone says of an unknown entry: that it vanishes, or mirrors another."""
+    found: dict[Place, Line] = {}
+    for line in pair.equations:
+        places = list(line)
+        if not all(p in pair.solution for p in places) or len(places) > 2:
+            continue
+        p, q = sorted((places[0], places[-1]), key=lambda place: place.order)
+        if p == q:
+            found[p] = {}
+        elif p.letter == q.letter and (p.row, p.col) == (q.col, q.row):
+            c = -line[p] / line[q]
+            if c.is_number and q not in found and p not in found:
+                found[q] = {p: c}
+    return found
+
+
+def _lump(number: int) -> str:
+    """The letter of what is known in an equation whose coefficients are not diagonal."""
+    return "W" if number == 0 else f"W{number}"
 
 
 @dataclass(frozen=True)
@@ -292,7 +379,8 @@ class OperatorReport:
         """The system must be regular."""
         names = ", ".join(f"d{y}" for y in self.outputs)
         known = "invertible" if self.coefficient.is_square else "full_column_rank"
-        yield Condition(f"{self.coefficient} {known}", f"the coefficient of vec({names})")
+        text = f"{self.coefficient} {known}"
+        yield Condition(text, f"the coefficient of vec({names})", of=self.coefficient)
 
     def gauges(self) -> Iterator[Gauge]:
         """None: what the equations do not determine is refused."""
@@ -301,9 +389,10 @@ class OperatorReport:
     def steps(self) -> Iterator[Step]:
         """The equations, their variation, the stacked system solved."""
         yield from opening(self.equations, self.outputs)
-        yield Step("stacked", "vec(L dY R) = kron(R.T, L) vec(dY)", rhs=self.coefficient)
+        stacked = [("vec(L dY R)", "kron(Rᵀ, L) vec(dY)"), ("the coefficient", self.coefficient)]
+        yield Step(None, None, entries=Entries("stacked, with", tuple(stacked)))
         for y, dy in self.variations.items():
-            yield Step("back in matrix form", "", Variation(y), dy)
+            yield Step(Variation(y), dy, (BACK,))
 
 
 def readable(columns: Columns, transpose: bool = False) -> str:
@@ -318,6 +407,6 @@ def readable(columns: Columns, transpose: bool = False) -> str:
     return " ".join(names)
 
 
-def _larger(size: sp.Expr) -> str:
-    above = [t for t in sp.Add.make_args(size) if not t.could_extract_minus_sign()]
-    return f"{sp.Add(*above)} > {sp.Add(*above) - size}"
+def _larger(size: Dim) -> tuple[Dim, Dim]:
+    above = sp.Add(*(t for t in sp.Add.make_args(size) if not t.could_extract_minus_sign()))
+    return above, above - size

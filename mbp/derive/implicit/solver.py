@@ -9,6 +9,7 @@ from itertools import combinations, product
 import numpy as np
 import sympy as sp
 
+from mbp.derive.derivation import Step
 from mbp.derive.implicit.cores import Cores
 from mbp.derive.implicit.definition import Definition
 from mbp.derive.implicit.frames import (
@@ -40,7 +41,7 @@ from mbp.derive.implicit.polynomial import (
     varied_factor,
     varies,
 )
-from mbp.derive.implicit.proof import Condition, Equation, Gauge, OperatorReport, Report, Step
+from mbp.derive.implicit.proof import Condition, Equation, Gauge, OperatorReport, Report
 from mbp.errors import MbpError
 from mbp.expr import build
 from mbp.expr.dims import Dim
@@ -91,19 +92,24 @@ def solution(definition: Definition) -> Solution:
         ),
     )).solve()
     back: dict[Expr, Expr] = {stated: x for x, stated in names.items()}
+
+    def plain(A: Expr) -> Expr:
+        return build.substitute(A, back)
+
     return replace(
         solved,
         definition=definition,
-        variations={y: build.substitute(dy, back) for y, dy in solved.variations.items()},
-        kernels={name: build.substitute(K, back) for name, K in solved.kernels.items()},
-        steps=tuple(
+        variations={y: plain(dy) for y, dy in solved.variations.items()},
+        kernels={name: plain(K) for name, K in solved.kernels.items()},
+        denominators=tuple(
             replace(
-                step,
-                lhs=None if step.lhs is None else build.substitute(step.lhs, back),
-                rhs=None if step.rhs is None else build.substitute(step.rhs, back),
+                c,
+                spectra=tuple((name, plain(v)) for name, v in c.spectra),
+                of=c.of and plain(c.of),
             )
-            for step in solved.steps
+            for c in solved.denominators
         ),
+        steps=tuple(step.rewritten(plain) for step in solved.steps),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mbp.derive.implicit import definition, variation_of
+from mbp.derive.implicit.proof import BACK
 from mbp.derive.implicit.solver import small_sizes
 from mbp.expr import build
 from mbp.expr.nodes import Expr
@@ -93,9 +94,9 @@ def test_every_stated_line_of_the_proof_holds(name: str) -> None:
     env |= {build.variation(x): changes[x] for x in variety.declared}
     gauge = bool(found.gauges)
     stated = [s for s in found.steps if s.lhs is not None and s.rhs is not None]
-    assert {"definition", "variation", "back in matrix form"} <= {s.by for s in stated}
+    assert {"definition", "variation", BACK} <= {by for s in stated for by in s.by}
     for step in stated:
-        if step.by == "back in matrix form" and gauge:
+        if step.by == (BACK,) and gauge:
             continue  # holds up to the gauge
         assert step.lhs is not None and step.rhs is not None
         left, right = evaluate(step.lhs, env), evaluate(step.rhs, env)
