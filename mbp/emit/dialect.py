@@ -12,6 +12,8 @@ from mbp.errors import MbpError
 class Dialect:
     """The vocabulary of one target: format strings by operation.
 
+    `module` is what its library is imported as, `templates` the folders of its own helpers,
+    later ones first, `array` and `dtype` its types and `like` the keywords of a new array.
     `functions` are elementwise, by the grammar's name or SymPy's, with one hole {}. In `words`
     the holes are {a}, {b}, {c} for the operands, {A}, {B} for operands that bind like a name,
     {rows} and {cols} for the value's size, {x} for the array whose dtype and device new arrays
@@ -22,6 +24,8 @@ class Dialect:
     """
 
     name: str
+    module: str
+    templates: tuple[str, ...]
     array: str
     dtype: str
     like: str

@@ -411,7 +411,9 @@ class Body:
     def _triangular_solve(self, A: Value, B: Value, side: str, transposed: bool) -> str:
         triangle = f"{within(self._piece(A), ATOM)}.mT" if transposed else self._text(A)
         upper = (side == "upper") != transposed
-        return self._word("triangular_solve", (), a=triangle, b=self._text(B), upper=upper)
+        return self._word(
+            "triangular_solve", (), a=triangle, b=self._text(B), upper=upper, lower=not upper
+        )
 
     def _scalar(self, v: Value) -> Piece:
         if v.form is Form.NUMBER:

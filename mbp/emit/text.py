@@ -13,6 +13,7 @@ from sympy.integrals.quadrature import gauss_legendre
 
 from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import second as derive_second
+from mbp.emit.dialect import Dialect
 from mbp.emit.dialects import DIALECTS
 from mbp.emit.files import header
 from mbp.emit.module import ModuleText, source_texts
@@ -37,12 +38,14 @@ def emit_text(
         raise MbpError(f"unknown target {target!r}; known are {', '.join(DIALECTS)}")
     if second == "derive":
         second = _second_or_none(derivation)
-    context = ModuleText(plan(derivation, second), DIALECTS[target]).context()
+    dialect = DIALECTS[target]
+    programs = plan(derivation, second, has_lu=dialect.has_lu)
+    context = ModuleText(programs, dialect).context()
     environment = _environment()
     body = environment.get_template(f"{target}/module.py.jinja").render(
         **context, helpers=(), imports=()
     )
-    brought = helpers(target, body)
+    brought = helpers(dialect, body)
     code = body + "".join(brought)
     body = environment.get_template(f"{target}/module.py.jinja").render(
         **context, helpers=brought, imports=_imports(code)
@@ -118,13 +121,19 @@ def _gauss(n: int) -> str:
     return "\n".join([f"_GAUSS_{n} = (", *pairs, ")"])
 
 
-def helpers(target: str, body: str) -> list[str]:
+def helpers(dialect: Dialect, body: str) -> list[str]:
     """The functions that `body` calls from the target's helpers, and those that they call."""
-    template = _environment().get_template(f"{target}/helpers.py.jinja")
-    texts = {
-        name: "".join(block(template.new_context())).strip("\n") + "\n"
-        for name, block in template.blocks.items()
+    environment = _environment()
+    context = {
+        "np": dialect.module,
+        "Array": dialect.array,
+        "f": lambda name, argument: dialect.function(name).format(argument),
     }
+    texts: dict[str, str] = {}
+    for folder_name in ("shared", *dialect.templates):
+        template = environment.get_template(f"{folder_name}/helpers.py.jinja")
+        for name, block in template.blocks.items():
+            texts[name] = "".join(block(template.new_context(context))).strip("\n") + "\n"
     wanted: set[str] = set()
     fresh = [name for name in texts if re.search(rf"\b{name}\b", body)]
     while fresh:

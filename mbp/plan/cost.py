@@ -96,6 +96,7 @@ _FLOPS: dict[str, Callable[[Value], sp.Expr]] = {
     "det": lambda v: 2 * v.args[0].rows ** 3 / 3,
     "logdet": lambda v: 2 * v.args[0].rows ** 3 / 3,
     "cholesky_solve": lambda v: 2 * v.rows**2 * v.cols,
+    "solve": lambda v: 2 * v.rows**3 / 3 + 2 * v.rows**2 * v.cols,
     "lu_solve": lambda v: 2 * v.rows**2 * v.cols,
     "triangular_solve": lambda v: v.rows**2 * v.cols,
     "paths": lambda v: 3 * v.rows**3,

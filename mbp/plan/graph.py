@@ -18,10 +18,14 @@ _OTHER = {"sym": "skew", "skew": "sym"}
 
 
 class Graph:
-    """The values of one module; `sizes` are the dimensions that orders are chosen at."""
+    """The values of one module; `sizes` are the dimensions that orders are chosen at.
 
-    def __init__(self, sizes: Mapping[sp.Symbol, int]) -> None:
+    Without `has_lu` a general system is solved as a whole, no factorization of it kept.
+    """
+
+    def __init__(self, sizes: Mapping[sp.Symbol, int], has_lu: bool = True) -> None:
         self._sizes = dict(sizes)
+        self._has_lu = has_lu
         self._interned: dict[tuple[Hashable, ...], Value] = {}
         self._words: dict[Word, Value] = {}
         self._orders: dict[Word, _Order] = {}
@@ -523,6 +527,8 @@ class Graph:
             return self.make("cholesky_solve", factor, B, shape=shape)
         if how in ("lower", "upper"):
             return self.make("triangular_solve", A, B, data=(how, transposed), shape=shape)
+        if not self._has_lu:
+            return self.make("solve", self.transpose(A) if transposed else A, B, shape=shape)
         factors = self.make("lu_factor", A, shape=v_shape(A), form=Form.CALL)
         parts = [
             self.make("item", factors, data=(k,), shape=v_shape(A), form=Form.RAW) for k in (0, 1)

@@ -72,11 +72,13 @@ def plan(
     derivation: Derivation,
     second: Derivation | None = None,
     sizes: Mapping[str, int] | None = None,
+    has_lu: bool = True,
 ) -> Plan:
     """The programs of a derived layer, ordered for the given sizes or for m ≫ d.
 
-    `second` is the derivation of the backward pass: inputs and cotangents ↦ gradients. Raises
-    MbpError for an expression that no target computes.
+    `second` is the derivation of the backward pass: inputs and cotangents ↦ gradients; `has_lu`
+    says whether the target can keep an LU factorization. Raises MbpError for an
+    expression that no target computes.
     """
     layer = derivation.definition
     vectors = vector_names(derivation, second)
@@ -89,7 +91,7 @@ def plan(
     compared = compared_ranges(tuple(layer.outputs.values()))
     if compared is not None:
         parts.append(compared)
-    graph = Graph(representative_sizes(derivation, sizes))
+    graph = Graph(representative_sizes(derivation, sizes), has_lu)
     roots = [expr for part in parts for expr in part.values()]
     literal = expressions_below(*layer.outputs.values())
     lowering = Lowering(

@@ -7,8 +7,9 @@ import pytest
 import sympy as sp
 import torch
 
+from mbp.emit.dialects.torch import TORCH
+from mbp.emit.scalars import scalar_piece
 from mbp.emit.text import helpers
-from mbp.emit.torch_scalars import scalar_piece
 from mbp.errors import MbpError
 from mbp.expr.scalar import X, parse_scalar
 from mbp.plan import divided
@@ -53,10 +54,9 @@ GAPS = [0.0, 1e-14, 1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 2.0, 30.0]
 
 def compiled(g, symbols):
     names = {s: s.name for s in symbols}
-    source = (
-        f"def f({', '.join(s.name for s in symbols)}):\n    return {scalar_piece(g, names)[0]}\n"
-    )
-    helper = "\n".join(helpers("torch", source))
+    arguments, (value, _) = ", ".join(names.values()), scalar_piece(g, names, TORCH)
+    source = f"def f({arguments}):\n    return {value}\n"
+    helper = "\n".join(helpers(TORCH, source))
     head = "from __future__ import annotations\nimport torch\nfrom torch import Tensor, nn\n"
     space = {}
     exec(head + helper + "\n" + source, space)

@@ -18,6 +18,8 @@ _ISOLATED = ("eigh", "svd", "qr")
 
 TORCH = Dialect(
     name="torch",
+    module="torch",
+    templates=("torch",),
     array="Tensor",
     dtype="torch.dtype",
     like="dtype={x}.dtype, device={x}.device",
