@@ -77,7 +77,7 @@ class Layer:
                 defaults[name] = float(parameter.default)
         outputs = function(**inputs)
         doc = inspect.cleandoc(function.__doc__ or "")
-        return cls(Definition(function.__name__, inputs, _named(outputs), defaults, doc,
+        return cls(Definition(function.__name__, inputs, _named(outputs, inputs), defaults, doc,
                               isinstance(outputs, dict)))  # fmt: skip
 
     @property
@@ -200,7 +200,7 @@ def one_off_layer(text: str, declarations: Mapping[str, str], name: str) -> Laye
     """The layer of an expression whose variables may have any name, `name` and `text` included."""
     inputs = {x: declare(x, declaration) for x, declaration in declarations.items()}
     outputs = parse_outputs(text, inputs, RULEBOOK.functions)
-    return Layer(Definition(name, inputs, _named(outputs), doc=text))
+    return Layer(Definition(name, inputs, _named(outputs, inputs), doc=text))
 
 
 def derive_expression(definition: Definition) -> Derivation:
@@ -295,14 +295,21 @@ def pinv(A: Expr) -> Expr:
     return RULEBOOK.call("pinv", A)[0]
 
 
-def _named(outputs: Outputs) -> dict[str, Expr]:
+_OUTPUT_LETTERS = "YZCFHMPRTUVWXABDEJKLNOQS"
+
+
+def _named(outputs: Outputs, inputs: Mapping[str, Var]) -> dict[str, Expr]:
+    """Outputs by name: those without are Y, or Y1, Y2, …; Z where an input or a dimension is Y."""
     if isinstance(outputs, dict):
         return dict(outputs)
-    if isinstance(outputs, Expr):
-        return {"Y": outputs}
-    if len(outputs) == 1:
-        return {"Y": outputs[0]}
-    return {f"Y{k}": Y for k, Y in enumerate(outputs, start=1)}
+    values = (outputs,) if isinstance(outputs, Expr) else outputs
+    taken = {*inputs, *dim_names(*(n for x in inputs.values() for n in x.shape))}
+    for letter in (*_OUTPUT_LETTERS, *(f"Y_{letter}" for letter in _OUTPUT_LETTERS)):
+        ends = [""] if len(values) == 1 else range(1, len(values) + 1)
+        names = [f"{letter}{end}" for end in ends]
+        if not taken & set(names):
+            break
+    return dict(zip(names, values))
 
 
 def _check(definition: Definition) -> None:

@@ -98,6 +98,14 @@ class Graph:
             return self.transpose(inverse) if v.data[1] else inverse
         return v
 
+    def block(self, v: Value) -> Value:
+        """v as a full matrix, a number of the host language as a 1×1 one."""
+        if v.form is not Form.NUMBER:
+            return self.dense(v)
+        if self.is_number(v, 0):
+            return self.make("zeros", shape=(ONE, ONE))
+        return self.scale(v, self.make("ones", shape=(ONE, ONE)))
+
     def diagonal_of(self, v: Value) -> Value:
         """The diagonal of a square matrix as a column."""
         if v.form is Form.DIAGONAL:

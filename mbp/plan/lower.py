@@ -133,7 +133,7 @@ class Lowering:
             case Part(data=(kind,), args=(A,)):
                 return self._part(kind, A)
             case Stack(data=(axis,)):
-                blocks = [graph.dense(self.value(block)) for block in node.args]
+                blocks = [graph.block(self.value(block)) for block in node.args]
                 return graph.make("stack", *blocks, data=(axis,), shape=node.shape)
             case Kron() | KronLeft() | KronRight():
                 factors = [graph.dense(self.value(factor)) for factor in node.args]

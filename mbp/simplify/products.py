@@ -547,7 +547,8 @@ def traced(word: Word) -> Form:
     turns = [word[k:] + word[:k] for k in range(len(word))]
     for turn in turns:
         value = reduced(turn)
-        if value.single != (UNIT, (), turn):
+        # Functions of one matrix commute, so that a turn may reduce to another turn.
+        if value.single not in [(UNIT, (), other) for other in turns]:
             return trace(value)
     diagonals = [k for k, letter in enumerate(word) if isinstance(letter, Diag)]
     if len(diagonals) == 1:

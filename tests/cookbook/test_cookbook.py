@@ -61,10 +61,6 @@ class Equation:
         names = {**self.names, "G": build.var("G", *self.function.shape)}
         return tuple(parse(text, names, RULEBOOK.functions) for text in self.printed)
 
-FORM_IN_PROGRESS = pytest.mark.xfail(
-    reason="about 70 % of the printed forms equal the book's; the goal is 80 %", strict=False
-)
-
 
 def _equation(table: dict[str, Any]) -> Equation:
     printed = table["gradient"]
@@ -130,7 +126,6 @@ def test_gradient_equals_the_book(equation: Equation) -> None:
         np.testing.assert_allclose(gradient, evaluate(book, env), rtol=1e-8, atol=1e-9)
 
 
-@FORM_IN_PROGRESS
 def test_gradients_print_as_in_the_book() -> None:
     lines = []
     for equation in EQUATIONS:
@@ -143,7 +138,6 @@ def test_gradients_print_as_in_the_book() -> None:
     assert share >= SHARE_PRINTED_AS_IN_THE_BOOK, summary
 
 
-@FORM_IN_PROGRESS
 def test_gradients_are_hardly_longer_than_in_the_book() -> None:
     lines = []
     for equation in EQUATIONS:

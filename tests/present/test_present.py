@@ -17,7 +17,7 @@ from mbp.invariants.declare import declare
 from mbp.present.entries import entries
 from mbp.present.lower import divided_difference, lowered, masked
 from mbp.rulebook import RULEBOOK
-from tests.present.reader import evaluated
+from tests.language.interpreter import Interpreter
 
 KEYS = ["layer", "inputs", "outputs", "cotangents", "variations", "gradients", "where",
         "conditions", "steps"]  # fmt: skip
@@ -72,7 +72,7 @@ def test_an_independent_reader_gets_the_gradient_from_json(g):
     G = rng.normal(size=(n, n))
     dX = rng.normal(size=(n, n))
     dX = dX + dX.T
-    found = evaluated(data["gradients"]["X"], {"X": X, "G": G}, {"n": n}, data["where"])
+    found = Interpreter({"X": X, "G": G}, {"n": n}, data["where"]).value(data["gradients"]["X"])
 
     def loss(t):
         values, U = np.linalg.eigh(X + t * dX)
@@ -136,10 +136,9 @@ def test_the_derivative_in_an_exponent_is_an_elementwise_function_of_eigenvalues
     node = build.frechet(sp.diff(g, scalar.parameter(0)), A, (p,))
     assert not any(isinstance(inner, Frechet) for inner in topological(lowered(node)))
     U, Q = np.linalg.eigh(np.diag([2.0, 3.0]))[::-1]
-    value = evaluated(
-        str(lowered(node)).replace("eig(A)[0]", "U").replace("eig(A)[1]", "Q"),
-        {"U": U, "Q": np.diag(Q), "p": 2.0}, {"n": 2}, {},
-    )  # fmt: skip
+    value = Interpreter({"U": U, "Q": np.diag(Q), "p": 2.0}, {"n": 2}).value(
+        str(lowered(node)).replace("eig(A)[0]", "U").replace("eig(A)[1]", "Q")
+    )
     np.testing.assert_allclose(value, np.diag([4 * np.log(2), 9 * np.log(3)]))
 
 
@@ -168,7 +167,7 @@ def test_triangles_are_masks_in_json(kind, numpy):
     derivation = Derivation(Definition("t", {"X": X}, {"Y": Y}), {"Y": G}, {}, gradient, gradient)
     data = json.loads(derivation.to_json())
     B = np.arange(1.0, 10.0).reshape(3, 3)
-    found = evaluated(data["gradients"]["X"], {"G": B}, {"n": 3}, data["where"])
+    found = Interpreter({"G": B}, {"n": 3}, data["where"]).value(data["gradients"]["X"])
     np.testing.assert_array_equal(found, numpy(B))
     assert f"tri{'l' if 'lower' in kind else 'u'}(" in derivation.to_text()
     assert masked(Y) is not Y
