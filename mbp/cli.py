@@ -203,6 +203,8 @@ def check(
             table = list(_table(report, widths))
             for line in table if k == 0 else table[1:]:
                 print(line)
+            for note in report.notes:
+                print(note)
             progress.advance()
     verdict = f"{failures} failed" if failures else "all passed"
     print(f"{len(wanted)} layer{'s' * (len(wanted) != 1)} checked, {verdict}")

@@ -4,6 +4,7 @@ forward       the outputs against the plain forward
 autograd      the gradient against autograd of the plain forward
 differences   the gradient against central differences along admissible directions
 dot product   ⟨G, L(dX)⟩ = ⟨L*(G), dX⟩ of the emitted variation and adjoint
+gauge         whether any loss on the outputs is blind to what the equations leave free
 gradcheck     torch's own check, through a smooth parametrisation of the admissible set
 """
 
@@ -12,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mbp.derive.implicit import variation_of
 from mbp.errors import MbpError
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Output, Var, topological
@@ -26,6 +26,7 @@ from mbp.invariants.infer import declared
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import FLOAT64
 from mbp.verify.differences import BasePoint, Instance, directional_derivatives
+from mbp.verify.gauge import gauged, invariant, motions, verdict
 from mbp.verify.instances import (
     Curve,
     curve,
@@ -35,9 +36,9 @@ from mbp.verify.instances import (
     random_sizes,
     random_variation,
 )
-from mbp.verify.oracle import Variety
 from mbp.verify.parametrise import parametrise
 from mbp.verify.plain import plain_forward
+from mbp.verify.unforwarded import EquationInstance, has_all_forwards
 
 if TYPE_CHECKING:
     from mbp.api import Layer
@@ -48,8 +49,10 @@ TOLERANCES: Mapping[str, float] = {
     "differences": 1e-6,
     "dot product": 1e-9,
     "gradcheck": 0.5,
+    "gauge": 0.5,
+    "equations": 1e-9,
 }
-"""The largest relative error that passes; gradcheck answers 0 or 1."""
+"""The largest relative error that passes; gradcheck and gauge answer 0 or 1."""
 
 BATCHES: tuple[tuple[int, ...], ...] = ((), (3,))
 ATTEMPTS = 1000
@@ -82,6 +85,7 @@ class Report:
 
     layer: str
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -97,28 +101,40 @@ class Report:
             f"  {'ok' if row.passed else 'FAILED'}"
             for row in self.rows
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
 def check(layer: Layer, progress: Progress | None = None) -> Report:
     """Verifies the generated module of `layer`, batched and not, in float64.
 
+    Where a decomposition has no forward, so that there is no module, verifies the derivation from
+    the defining equations (`mbp.verify.unforwarded`).
     Sizes cover square, tall and wide inputs where the layer allows them. `progress` is told what
     is being checked. Raises MbpError when no admissible instance can be found.
     """
     say = progress or (lambda what: None)
+    emitted = has_all_forwards(layer)
     worst: dict[tuple[str, str], float] = {}
+    notes = dict.fromkeys([] if emitted else [f"{layer.name}: no forward, so no module to check"])
     rng = np.random.default_rng(0)
     for sizes in _size_choices(layer, rng):
-        for batch in BATCHES:
+        for batch in BATCHES if emitted else ((),):
             shape = ", ".join(f"{name}={size}" for name, size in sizes.items())
             say(f"{layer.name} ({shape}, batch {batch})")
-            instance = _Instance(layer, sizes, batch, rng)
+            instance: _Instance | EquationInstance
+            if emitted:
+                instance = _Instance(layer, sizes, batch, rng)
+            else:
+                instance = EquationInstance(layer, sizes, rng)
             for key, error in instance.errors():
                 worst[key] = max(worst.get(key, 0.0), float("inf") if np.isnan(error) else error)
+            free = layer.derive().gauges
+            said = verdict(layer.name, free, instance.moves, instance.has_gradient)
+            notes.update(dict.fromkeys(said))
     rows = [Row(layer.name, x, witness, error) for (x, witness), error in worst.items()]
     order = list(layer.definition.inputs)
-    return Report(layer.name, tuple(sorted(rows, key=lambda row: order.index(row.input))))
+    return Report(layer.name, tuple(sorted(rows, key=lambda row: order.index(row.input))),
+                  tuple(notes))  # fmt: skip
 
 
 def _size_choices(layer: Layer, rng: np.random.Generator) -> list[dict[str, int]]:
@@ -154,7 +170,9 @@ class _Instance:
         self.cotangents = {
             name: torch.from_numpy(rng.normal(size=value.shape)) for name, value in plain.items()
         }
-        self.gauged = self._make_gauge_invariant(plain)
+        self.gauged = bool(gauged(list(self.definition.outputs.values())))
+        self.moves = False
+        self.has_gradient = not self.gauged or self._made_invariant()
         self.size = sum(float(G.norm() * plain[name].norm()) for name, G in self.cotangents.items())
 
     def _sampled(self) -> dict[Var, list[np.ndarray]]:
@@ -192,43 +210,32 @@ class _Instance:
         except RuntimeError:  # an input outside the domain, such as W1 < 0
             return {"outside": torch.tensor(float("nan"))}
 
-    def _make_gauge_invariant(self, plain: Mapping[str, Tensor]) -> bool:
-        """Takes from the cotangents what they have along the gauges; whether there were any.
+    def _made_invariant(self) -> bool:
+        """Takes from the cotangents what they have along the gauges; whether anything is left.
 
         A loss G : Y with what is left does not change to first order as the outputs move along
-        what their defining equations leave free, so that it has a gradient.
+        what the defining equations leave free, so that it has a gradient.
         """
-        gauged = False
-        calls: dict[tuple[str, tuple[Expr, ...]], dict[int, str]] = {}
-        for name, Y in self.definition.outputs.items():
-            if isinstance(Y, Output) and variation_of(RULEBOOK.decompositions[Y.rule]).gauges:
-                calls.setdefault((Y.rule, Y.args), {})[Y.index] = name
-        for (rule_name, args), names in calls.items():
-            rule = RULEBOOK.decompositions[rule_name]
-            if len(names) < len(rule.outputs):
-                continue
-            gauged = True
-            inputs = self.plain_values(dict(enumerate(args)))
-            for k in np.ndindex(*self.batch):
-                point: dict[Expr, np.ndarray] = {
-                    x: inputs[i].expand(*self.batch, -1, -1)[k].numpy()
-                    for i, x in enumerate(rule.inputs)
-                }
-                point |= {y: plain[names[i]][k].numpy() for i, y in enumerate(rule.outputs)}
-                sizes = {
-                    d.name: size
-                    for x, X in point.items()
-                    for d, size in zip(x.shape, X.shape, strict=True)
-                    if d.is_Symbol
-                }
-                parts = [self.cotangents[names[i]][k] for i in range(len(rule.outputs))]
-                stacked = np.concatenate([G.numpy().ravel() for G in parts])
-                free = Variety(rule, sizes).gauge(point)
-                stacked -= free.T @ (free @ stacked)
-                for G in parts:  # views into the cotangents
-                    G[:] = torch.from_numpy(stacked[: G.numel()]).reshape(G.shape)
-                    stacked = stacked[G.numel() :]
-        return gauged
+        left = True
+        for index in np.ndindex(*self.batch):
+            given = {name: G[index].numpy() for name, G in self.cotangents.items()}
+            moving = motions(list(self.definition.outputs.values()), self.base(index))
+            self.moves |= moving.shape[1] > 0
+            for name, G in invariant(given, moving).items():
+                left &= moving.shape[1] < sum(G.size for G in given.values())
+                self.cotangents[name][index] = torch.from_numpy(G)
+        return left
+
+    def base(self, index: tuple[int, ...]) -> BasePoint:
+        """A point of the batch, with the outputs of decompositions that torch gives there."""
+        count = list(np.ndindex(*self.batch)).index(index)
+        env: dict[Any, Any] = {**self.sizes}
+        env |= {x: points[count] for x, points in self.values.items()}
+        theirs = {
+            key: tuple(Y.expand(*self.batch, -1, -1)[index].numpy() for Y in values)
+            for key, values in self.decomposed.items()
+        }
+        return BasePoint(env, FLOAT64, theirs)
 
     @cached_property
     def decomposed(self) -> dict[tuple[str, tuple[Expr, ...]], list[Tensor]]:
@@ -264,6 +271,11 @@ class _Instance:
         forward = _relative(self.generated(self.torch_values), self.plain(self.torch_values))
         for name in self.definition.differentiable:
             x = self.definition.inputs[name]
+            if not self.has_gradient:
+                yield (name, "gauge"), 1.0
+                continue
+            if self.gauged:
+                yield (name, "gauge"), 0.0
             yield (name, "forward"), forward
             gradient = self._gradient(x, self.generated)
             against_autograd = self._against_autograd(x)
@@ -318,12 +330,9 @@ class _Instance:
             curves: dict[Var, Curve] = {y: curve(y, Y, direction[y]) for y, Y in point.items()}
             instance = Instance(FLOAT64, self.sizes, point, direction, curves)
             outputs = self.definition.outputs
-            theirs = {
-                key: tuple(Y.expand(*self.batch, -1, -1)[index].numpy() for Y in values)
-                for key, values in self.decomposed.items()
-            }
-            base = BasePoint(instance.at(0.0), FLOAT64, theirs)  # of all branches, torch's own
-            derivatives = directional_derivatives(list(outputs.values()), instance, base)
+            derivatives = directional_derivatives(
+                list(outputs.values()), instance, self.base(index)
+            )
             for name, dY in zip(outputs, derivatives, strict=True):
                 expected += float((self.cotangents[name][index].numpy() * dY).sum())
             variations.append(direction[x])

@@ -35,6 +35,9 @@ _FIRST_STEP = 2.0**-6
 _FEWEST_HALVINGS, _MOST_HALVINGS = 4, 16
 _HIGHEST_ORDER = 3
 
+Decomposed = Mapping[tuple[str, tuple[Expr, ...]], tuple[Array, ...]]
+"""The outputs of decompositions, by rule and arguments."""
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -106,20 +109,24 @@ def _is_finite(exprs: Sequence[Expr], env: Environment) -> bool:
 
 
 class BasePoint(Interpreter):
-    """Evaluates at the base point; `outputs` may hold those of decompositions there.
-
-    `outputs` maps (rule, arguments) to the outputs' values.
-    """
+    """Evaluates at the base point; `outputs` may hold those of decompositions there."""
 
     def __init__(
         self,
         env: Environment,
         arithmetic: Arithmetic,
-        outputs: Mapping[tuple[str, tuple[Expr, ...]], tuple[Array, ...]] | None = None,
+        outputs: Decomposed | None = None,
     ) -> None:
         super().__init__(env, arithmetic)
+        self._env = env
         self._decompositions.update(outputs or {})
         self._linear: dict[Any, Linearised] = {}
+
+    def changed(self, env: Environment, outputs: Decomposed) -> BasePoint:
+        """The same point with other or further values of nodes and of decompositions."""
+        return BasePoint(
+            {**self._env, **env}, self.arithmetic, {**self._decompositions, **outputs}
+        )
 
     def outputs_near(self, node: Output, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The decomposition's outputs at `inputs`, nearest to those at the base point.

@@ -135,6 +135,15 @@ class Variety:
                 return values
         raise MbpError(f"no point found that satisfies the equations of {self.definition.name}")
 
+    def completed(self, values: Mapping[Var, Array]) -> Values:
+        """A point of inputs and outputs with the factors of those of declared rank."""
+        found: Values = dict(values.items())
+        for x, (B, C) in self.factors.items():
+            U, s, V = np.linalg.svd(values[x])
+            root = np.sqrt(s[: self.rank])
+            found[B], found[C] = U[:, : self.rank] * root, V[: self.rank].T * root
+        return found
+
     @property
     def _output_factors(self) -> tuple[Var, ...]:
         return tuple(B for y in self.definition.outputs for B in self.factors.get(y, ()))

@@ -1,0 +1,88 @@
+"""`check` of decompositions: with and without a forward, blind to a gauge or not."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from mbp.api import Layer
+from mbp.rulebook import RULEBOOK
+from mbp.targets import named
+from mbp.verify.check import Report
+
+RULES = {
+    "right_polar": {
+        "input": {"X": "m n full_column_rank"},
+        "output": {"U": "m n orthonormal_columns", "P": "n n positive_definite"},
+        "defines": ["X = U @ P"],
+    },
+    "range_projector": {
+        "input": {"A": "m n"},
+        "output": {"P": "m m projector"},
+        "defines": ["P @ A = A"],
+        "assumes": ["rank(A) constant", "rank(P) == rank(A)"],
+    },
+    "factor": {
+        "input": {"X": "n n positive_definite"},
+        "output": {"F": "n n invertible"},
+        "defines": ["X = F @ F.T"],
+    },
+    "half": {
+        "input": {"A": "n n positive_definite"},
+        "output": {"L": "n n lower_triangular"},
+        "defines": ["A = L @ L.T"],
+        "forward": ["2 * cholesky(A)"],
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def rules() -> Iterator[None]:
+    """The rules above, for one test."""
+    before = dict(RULEBOOK.__dict__)
+    RULEBOOK.add(RULES)
+    yield
+    RULEBOOK.__dict__.clear()
+    RULEBOOK.__dict__.update(before)
+
+
+def checked(text: str, **declarations: str) -> Report:
+    return Layer.from_text(text, **declarations).check()
+
+
+@pytest.mark.parametrize("name", ["right_polar", "range_projector", "factor"])
+def test_a_decomposition_without_a_forward_is_checked_from_its_equations(name: str) -> None:
+    report = named(name).check()
+    assert report.passed
+    assert {"equations", "differences", "dot product"} <= {row.witness for row in report}
+
+
+def test_a_layer_around_a_decomposition_without_a_forward_is_checked() -> None:
+    report = checked("tr(right_polar(X)[1] @ X.T @ X)", X="m n full_column_rank")
+    assert report.passed and any("no forward" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "has_gradient"),
+    [("sum(factor(X))", False), ("sumsq(factor(X) @ ones(n))", False), ("sumsq(factor(X))", True)],
+)
+def test_a_loss_on_a_gauge_is_told_from_one_that_is_blind_to_it(
+    text: str, has_gradient: bool
+) -> None:
+    report = checked(text, X="n n positive_definite")
+    assert report.passed is has_gradient
+    assert any(("no gradient exists" in note) is not has_gradient for note in report.notes[1:])
+
+
+def test_emitted_losses_are_told_apart_as_well() -> None:
+    assert checked("sumsq(svd_full(X)[0].T @ X)", X="m n").passed
+    report = checked("sum(svd_full(X)[0])", X="m n")
+    assert not report.passed and "no gradient exists" in report.notes[0]
+
+
+def test_a_forward_that_does_not_satisfy_the_equations_fails() -> None:
+    assert not named("half").check().passed
+
+
+@pytest.mark.parametrize("name", ["inv", "sqrtm"])
+def test_rules_that_share_a_name_with_the_grammar_are_layers(name: str) -> None:
+    assert named(name).check().passed
