@@ -50,12 +50,13 @@ from mbp.expr.elementwise import (
     tanh,
 )
 from mbp.expr.nodes import Expr
+from mbp.referee import claim
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Definition", "Derivation", "Expr", "Layer", "MbpError", "Step", "abs", "apply", "cos", "det",
-    "diag", "diagpart", "exp", "expm", "eye", "grad", "hessian", "hstack", "inner", "inv",
+    "Definition", "Derivation", "Expr", "Layer", "MbpError", "Step", "abs", "apply", "claim", "cos",
+    "det", "diag", "diagpart", "exp", "expm", "eye", "grad", "hessian", "hstack", "inner", "inv",
     "invsqrtm", "kron", "kron_left", "kron_right", "layer", "load_rules", "log", "logdet", "logm",
     "map_scalar", "matfun", "norm", "ones", "parse", "pinv", "powm", "projector", "relu", "rule",
     "sigmoid", "sign", "sin", "skew", "sqrt", "sqrtm", "sum", "sumsq", "sym", "tan", "tanh", "tr",

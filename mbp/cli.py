@@ -1,4 +1,4 @@
-"""The command line: `mbp layers`, `derive`, `emit`, `check`."""
+"""The command line: `mbp layers`, `derive`, `emit`, `check`, `claim`, `paper`."""
 
 from __future__ import annotations
 
@@ -229,10 +229,107 @@ def _table(report: Report, widths: tuple[int, int]) -> Iterator[str]:
         yield f"{report.layer:{left}}  {name:{middle}}  {errors}  {verdict}"
 
 
+class VerdictFormat(StrEnum):
+    """How a verdict is written."""
+
+    text = "text"
+    json = "json"
+
+
+class TableFormat(StrEnum):
+    """How the table of the paper's equations is written."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
+
+@app.command()
+def claim(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET", help="A built-in layer, or FILE.py:NAME.", show_default=False
+        ),
+    ] = None,
+    expression: Annotated[
+        str | None,
+        typer.Option("-e", metavar="EXPR", help="An expression, or 'LHS == RHS'."),
+    ] = None,
+    let: Let = None,
+    gradient: Annotated[
+        str | None, typer.Option(metavar="X", help="The claim is the gradient in X.")
+    ] = None,
+    variation: Annotated[
+        str | None, typer.Option(metavar="Y", help="The claim is the variation of Y.")
+    ] = None,
+    formula: Annotated[
+        str | None,
+        typer.Option("--is", metavar="FORMULA", help="What it is said to be; d(X) varies X."),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'K: entry(i, j) = …, diagonal = 0'", help="Defines a kernel; repeatable."
+        ),
+    ] = None,
+    format: Annotated[VerdictFormat, typer.Option(help="How to write it.")] = VerdictFormat.text,
+) -> int:
+    """Is this formula right? Says under what conditions, and what would be right."""
+    from mbp.referee import verdict_on
+    from mbp.referee.present import verdict_json, verdict_text
+    from mbp.targets import declarations
+
+    if (target is None) == (expression is None):
+        raise MbpError("name a layer, FILE.py:NAME, or -e EXPR with --let 'X: m n'")
+    if target is not None and let:
+        raise MbpError("--let declares the variables of -e EXPR; a layer has its own")
+    if target is not None and formula is None:
+        raise MbpError("say what is claimed: --gradient X or --variation Y, and --is FORMULA")
+    if expression is not None and not let:
+        raise MbpError("declare the variables of -e EXPR, as in --let 'X: m n'")
+    with _progress("claim", None) as progress:
+        found = verdict_on(
+            target or expression or "", declarations(let or []), gradient=gradient,
+            variation=variation, formula=formula, where=where or [], progress=progress.start,
+        )  # fmt: skip
+    print(verdict_json(found) if format is VerdictFormat.json else verdict_text(found))
+    return DONE if found.holds else FAILED
+
+
+@app.command()
+def paper(
+    format: Annotated[TableFormat, typer.Option(help="How to write it.")] = TableFormat.text,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", metavar="FILE", help="Writes to a file.", show_default=False),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Writes nothing; fails if -o FILE is stale.")
+    ] = False,
+) -> int:
+    """The paper, equation by equation, judged anew."""
+    from mbp.referee import paper as judged
+
+    if check and output is None:
+        raise MbpError("--check compares with a file: name it with -o FILE")
+    with _progress("paper", judged.count()) as progress:
+        rows = list(judged.rows(progress.start, progress.advance))
+    text: str = getattr(judged, f"to_{format.value}")(rows)
+    if output is None:
+        sys.stdout.write(text)
+    elif not check:
+        _write(output, text)
+    elif not output.is_file() or output.read_text(encoding="utf-8") != text:
+        print(f"{output}: stale; run mbp paper --format {format.value} -o {output}")
+        return FAILED
+    return DONE
+
+
 class _Steps:
     """A progress bar on the terminal's stderr; nothing at all where stderr is no terminal."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    def __init__(self, progress: Progress | None, total: int | None) -> None:
         self._progress = progress
         self._task = None if progress is None else progress.add_task("", total=total)
 
@@ -248,8 +345,9 @@ class _Steps:
 
 
 @contextmanager
-def _progress(what: str, total: int) -> Iterator[_Steps]:
-    if not sys.stderr.isatty() or total < 2:
+def _progress(what: str, total: int | None) -> Iterator[_Steps]:
+    """Shows what is being done, of how many if `total` says so."""
+    if not sys.stderr.isatty() or total == 1:
         yield _Steps(None, total)
         return
     from rich.console import Console

@@ -35,12 +35,20 @@ class Row:
         return {"id": self.id, "states": self.states, **plain(self.verdict.data())}
 
 
-def rows(progress: Callable[[str], None] = lambda _: None) -> Iterator[Row]:
+def count() -> int:
+    """How many equations rules/paper.toml has."""
+    return len(rules_table("paper")["equation"])
+
+
+def rows(
+    start: Callable[[str], None] = lambda _: None, done: Callable[[], None] = lambda: None
+) -> Iterator[Row]:
     """Every equation of rules/paper.toml with the verdict of this run, in the paper's order."""
     tables = rules_table("paper")
     for entry in tables["equation"]:
-        progress(entry["id"])
+        start(entry["id"])
         yield judged_row(entry, tables["setting"])
+        done()
 
 
 def judged_row(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> Row:

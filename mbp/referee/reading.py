@@ -21,6 +21,7 @@ from mbp.referee.kernels import defined
 from mbp.referee.statement import Setting
 from mbp.referee.verdicts import Statement
 from mbp.rulebook import RULEBOOK
+from mbp.targets import named as named_layer
 
 _NAME = re.compile(r"[^\W\d]\w*")
 
@@ -38,18 +39,21 @@ def equation_statements(
 
 
 def layer_statements(
-    layer: Layer, *, gradient: str | None, variation: str | None, formula: str,
-    where: Sequence[str], one_off: bool = False,
+    target: str | Layer, declarations: Mapping[str, str], *, gradient: str | None,
+    variation: str | None, formula: str, where: Sequence[str],
 ) -> list[Statement]:  # fmt: skip
-    """The statement that a layer's gradient or variation is `formula`; raises MbpError."""
-    definition = layer.definition
+    """The statement that a gradient or variation is `formula`; raises MbpError.
+
+    `target` is a layer, the name of one, or an expression in the variables declared.
+    """
+    one_off = isinstance(target, str) and bool(declarations)
+    definition = _layer(target, declarations).definition
     setting = _with_kernels(_setting(definition, [formula, *where], one_off), where)
     if variation is not None:
         if variation not in definition.outputs:
             known = ", ".join(definition.outputs)
             raise MbpError(f"there is no output {variation!r}; there are {known}")
-        target = build.variation(definition.outputs[variation])
-        return [Statement(setting, formula, target)]
+        return [Statement(setting, formula, build.variation(definition.outputs[variation]))]
     if gradient not in definition.inputs:
         known = ", ".join(definition.inputs)
         raise MbpError(f"there is no input {gradient!r}; there are {known}")
@@ -58,9 +62,14 @@ def layer_statements(
     return [Statement(setting, formula, None, gradient)]
 
 
-def expression_layer(text: str, declarations: Mapping[str, str]) -> Layer:
-    """The layer of an expression's text."""
-    return one_off_layer(text, declarations, "expression")
+def _layer(target: str | Layer, declarations: Mapping[str, str]) -> Layer:
+    if isinstance(target, Layer):
+        if declarations:
+            raise MbpError(f"the layer {target.name} declares its own variables")
+        return target
+    if declarations:
+        return one_off_layer(target, declarations, "expression")
+    return named_layer(target)
 
 
 def _setting(definition: Definition, texts: Sequence[str], one_off: bool) -> Setting:
