@@ -35,7 +35,9 @@ def counterexample(claim: Claim, seed: int, trial: Trial = NOTHING) -> str:
     program = list(_Program(claim, trial, instance).lines())
     arrays = [f"{x.name} = {array_text(X)}" for x, X in instance.point.items()
               if any(re.search(rf"\b{x.name}\b", line) for line in program)]  # fmt: skip
-    return "\n".join(["import numpy as np", *arrays, *program])
+    kernels = any("np.where" in line for line in program)
+    quiet = ["np.seterr(divide='ignore', invalid='ignore')  # on diagonals not used"] * kernels
+    return "\n".join(["import numpy as np", *quiet, *arrays, *program])
 
 
 def _smallest(claim: Claim, trial: Trial, seed: int) -> Instance:
@@ -73,7 +75,6 @@ class _Program:
         with np.errstate(all="ignore"):
             self.values = Values(claim, trial, instance)
         self.names: dict[Expr, str] = {x: x.name for x in instance.point}
-        self.numpy = NumpyText(self.names, instance.sizes)
 
     def lines(self) -> Iterator[str]:
         """The program, line by line."""
@@ -93,35 +94,59 @@ class _Program:
         for name, Y in setting.outputs.items():
             G = setting.cotangents[name]
             weight = f"{G.name} * " if isinstance(G, Var) else ""
-            yield f"left += np.sum({weight}{self._derivative(Y, still, f'd{name}')})"
-        formula = self._text(self.claim.formula)
-        yield f"right = np.sum({formula} * d{x.name})  # the claimed gradient on it"
+            *before, derivative = self._derivative(Y, still, name)
+            yield from before
+            yield f"left += np.sum({weight}{derivative})"
+        yield from self._letters(self.claim.formula)
+        yield f"right = np.sum(({self._text(self.claim.formula)}) * d{x.name})  # as claimed"
 
     def _sides(self, target: Expr) -> Iterator[str]:
         for x, dX in self.instance.direction.items():
             if Variation(x) in self.claim.variations:
                 self.names[Variation(x)] = f"d{x.name}"
                 yield f"d{x.name} = {array_text(dX)}"
-        taken = 0
-        for v in self.claim.variations:
-            if not isinstance(v.args[0], Var):
-                taken += 1
-                yield f"derivative{taken} = {self._derivative(v.args[0], self.instance, None)}"
-                self.names[v] = f"derivative{taken}"
-        self.numpy = NumpyText(self.names, self.instance.sizes)
+        varied = [v for v in self.claim.variations if not isinstance(v.args[0], Var)]
+        known = {A: name for name, A in self.claim.setting.names.items()}
+        for k, v in enumerate(varied):
+            name = known.get(v.args[0], f"Y{k + 1}" if len(varied) > 1 else "Y")
+            *before, derivative = self._derivative(v.args[0], self.instance, name)
+            yield from before
+            yield f"d_{name} = {derivative}  # the derivative along the direction"
+            self.names[v] = f"d_{name}"
+        yield from self._letters(target, self.claim.formula)
         yield f"left = {self._text(target)}"
         yield f"right = {self._text(self.claim.formula)}"
 
-    def _derivative(self, Y: Expr, instance: Instance, name: str | None) -> str:
-        moving = [x for x, dX in instance.direction.items() if np.any(dX)]
+    def _letters(self, *sides: Expr) -> Iterator[str]:
+        """The claim's letters that its sides speak of, each in those before it."""
+        names = {A: name for name, A in self.claim.setting.names.items()
+                 if A.args and A not in sides and name not in self.names.values()}  # fmt: skip
+        for A in topological(*sides):
+            if A in names:
+                yield f"{names[A]} = {self._text(A)}"
+                self.names[A] = names[A]
+
+    def _derivative(self, Y: Expr, instance: Instance, name: str) -> list[str]:
+        """What defines a function of the moving letters, and its difference quotient."""
+        moving = [x for x, dX in instance.direction.items() if np.any(dX) and x in topological(Y)]
         if self._is_plain(Y, instance):
             try:
-                ahead, behind = (self._at(Y, moving, sign) for sign in ("+", "-"))
-                return f"({ahead} - {behind}) / (2 * {_STEP})"
+                plain: dict[Expr, str] = {x: x.name for x in instance.point}
+                body = NumpyText(plain, instance.sizes).of(Y)
+                arguments = ", ".join(x.name for x in moving)
+                ahead, behind = (
+                    ", ".join(f"{x.name} {sign} h * d{x.name}" for x in moving) for sign in "+-"
+                )
             except Untold:
                 pass
+            else:
+                return [
+                    f"def f_{name}({arguments}): return {body}",
+                    f"h = {_STEP}",
+                    f"(f_{name}({ahead}) - f_{name}({behind})) / (2 * h)",
+                ]
         (dY,) = directional_derivatives([Y], instance)
-        return array_text(dY)
+        return [array_text(dY)]
 
     def _is_plain(self, Y: Expr, instance: Instance) -> bool:
         """Whether moving along a straight line and evaluating is the derivative."""
@@ -134,13 +159,8 @@ class _Program:
         )
         return lines and not frames
 
-    def _at(self, Y: Expr, moving: list[Var], sign: str) -> str:
-        names: dict[Expr, str] = {x: x.name for x in self.instance.point}
-        names |= {x: f"({x.name} {sign} {_STEP} * d{x.name})" for x in moving}
-        return NumpyText(names, self.instance.sizes).of(Y)
-
     def _text(self, A: Expr) -> str:
         try:
-            return self.numpy.of(A)
+            return NumpyText(self.names, self.instance.sizes).of(A)
         except Untold:
             return array_text(self.values.interpreter.value(A))

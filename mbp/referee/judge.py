@@ -16,7 +16,7 @@ from mbp.verify.arithmetic import FLOAT64, multiprecision
 
 PRECISE = multiprecision(50)
 
-_MOST_DRAWS = 120
+_MOST_DRAWS = 30
 """Draws of instances for each one wanted, before the target counts as defined nowhere."""
 
 
@@ -44,8 +44,8 @@ class Judgement:
 class Deadline:
     """A point in time after which a search stops."""
 
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, seconds: float, since: float | None = None) -> None:
+        self._end = (time.monotonic() if since is None else since) + seconds
 
     @property
     def passed(self) -> bool:
@@ -53,7 +53,7 @@ class Deadline:
         return time.monotonic() > self._end
 
 
-def judged(claim: Claim, trial: Trial = NOTHING, rough: int = 8, precise: int = 2) -> Judgement:
+def judged(claim: Claim, trial: Trial = NOTHING, rough: int = 16, precise: int = 2) -> Judgement:
     """The claim on `rough` instances in float64 and `precise` ones in 50 digits.
 
     A difference in float64 counts only where 50 digits confirm it. Raises MbpError when no
@@ -62,7 +62,7 @@ def judged(claim: Claim, trial: Trial = NOTHING, rough: int = 8, precise: int = 
     level, error, vanishes = Level.HOLDS, 0.0, True
     agreed = []
     for seed, found in _defined(claim, trial, rough):
-        if found.status is not Status.AGREES:
+        if found.status is Status.DIFFERS:
             found = precisely(claim, trial, seed)
         if found.status is Status.UNDEFINED:
             continue

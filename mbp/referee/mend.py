@@ -1,7 +1,8 @@
 """The one slip of the pen that explains a wrong formula, if there is one.
 
 A slip is a transpose, sign, factor, symmetric part, … in one place of the formula's text; it
-explains the fault when the formula without it holds.
+explains the fault when the formula without it holds, at least for symmetric matrices and as a
+functional.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 
 from mbp.errors import MbpError
 from mbp.expr.nodes import Expr, Kernel
-from mbp.referee.conditions import NOTHING, Trial
+from mbp.invariants.vocabulary import VOCABULARY
+from mbp.referee.conditions import NOTHING, Condition, Has, Trial
 from mbp.referee.judge import Deadline, Level, judged
-from mbp.referee.sampling import sample
-from mbp.referee.statement import Claim
+from mbp.referee.sampling import may_be_symmetric, sample
+from mbp.referee.statement import Claim, spoken_of
 from mbp.referee.witness import Status, outcome
 from mbp.verify.arithmetic import FLOAT64
 
@@ -27,34 +29,106 @@ _FACTORS = {"2": ast.Constant(2), "1/2": ast.parse("1/2", mode="eval").body}
 
 @dataclass(frozen=True)
 class Slip:
-    """What was wrong, the mended text and the claim that it makes."""
+    """What was wrong, and the mended text with what it needs and how far it is true."""
 
     what: str
     text: str
-    claim: Claim
+    conditions: tuple[Condition, ...] = ()
+    level: Level = Level.HOLDS
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the mended formula holds as it is declared."""
+        return self.level is Level.HOLDS and not self.conditions
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.text}"
+        when = f", when {', '.join(map(str, self.conditions))}" if self.conditions else ""
+        functional = self.level is Level.FUNCTIONAL
+        return f"{self.what}: {self.text}{when}{', up to a projection' if functional else ''}"
 
 
 def slip(
-    claim: Claim, deadline: Deadline, progress: Callable[[str], None], trial: Trial = NOTHING
+    claim: Claim, partly: bool, deadline: Deadline, progress: Callable[[str], None]
 ) -> Slip | None:
-    """The first single slip without which the claim holds, None if there is none."""
-    seeds = _telling_seeds(claim, trial)
+    """The best single slip without which the claim is true, None if there is none.
+
+    One that makes it hold as declared is the best. With `partly`, one will do that makes it right
+    as a functional, or else for symmetric matrices.
+    """
+    symmetric = tuple(Has(x.name, "symmetric") for x in spoken_of(claim) if may_be_symmetric(x))
+    for trial in (NOTHING, Trial(symmetric)) if partly and symmetric else (NOTHING,):
+        found = None
+        seeds = _telling_seeds(claim, trial)
+        for what, mended in _mended(claim):
+            if deadline.passed:
+                return found
+            progress(f"is it that {what}?")
+            level = _level(mended, trial, seeds)
+            enough = Level.FUNCTIONAL if partly else Level.HOLDS
+            if level < enough or (found is not None and level <= found.level):
+                continue
+            found = Slip(what, mended.text, _needed(mended, trial, level), level)
+            if level is Level.HOLDS:
+                return found
+        if found is not None:
+            return found
+    return None
+
+
+def _mended(claim: Claim) -> Iterator[tuple[str, Claim]]:
+    """The claims without one slip of the claim's text, each once."""
+    seen = {claim.formula}
     for what, text in _slips(claim.text, claim.setting.names):
-        if deadline.passed:
-            return None
         try:
             mended = claim.mended(text)
         except MbpError:
             continue
-        if mended.formula is claim.formula or _differs(mended, trial, seeds):
-            continue
-        progress(f"trying whether {what}")
-        if judged(mended, trial, rough=6, precise=2).level is Level.HOLDS:
-            return Slip(what, text, mended)
+        if mended.formula not in seen:
+            seen.add(mended.formula)
+            yield what, mended
+
+
+def _level(claim: Claim, trial: Trial, seeds: list[int]) -> Level:
+    """How far the claim is true; most are refuted by one of the seeds."""
+    try:
+        return Level.FAILS if _differs(claim, trial, seeds) else judged(claim, trial).level
+    except MbpError:
+        return Level.FAILS
+
+
+def _needed(claim: Claim, trial: Trial, level: Level) -> tuple[Condition, ...]:
+    """The conditions of the trial without those that the claim does as well without."""
+    kept = list(trial.conditions)
+    for condition in trial.conditions:
+        fewer = [c for c in kept if c is not condition]
+        if judged(claim, Trial(tuple(fewer)), rough=6, precise=1).level >= level:
+            kept = fewer
+    return tuple(kept)
+
+
+def projected(claim: Claim, trial: Trial = NOTHING) -> str | None:
+    """The claimed gradient projected onto the variations that its variable admits."""
+    x, M = claim.variable.name, f"({claim.text})"
+    known = VOCABULARY.closure(trial.declared(claim.variable).properties)
+    for prop, text in _PROJECTIONS.items():
+        if prop in known:
+            one = ast.unparse(ast.parse(text.format(X=x, M=M, n=claim.variable.rows), mode="eval"))
+            holds = judged(claim.mended(one), trial, rough=6).level is Level.HOLDS
+            return one if holds else None
     return None
+
+
+_PROJECTIONS = {
+    "projector": "2 * sym((eye({n}) - {X}) @ sym{M} @ {X})",
+    "orthonormal_columns": "{M} - {X} @ sym({X}.T @ {M})",
+    "diagonal": "diagpart{M}",
+    "symmetric": "sym{M}",
+    "antisymmetric": "skew{M}",
+    "unit_lower_triangular": "tril({M}, -1)",
+    "strictly_lower_triangular": "tril({M}, -1)",
+    "lower_triangular": "tril{M}",
+    "upper_triangular": "triu{M}",
+}
 
 
 def conforming(
@@ -82,7 +156,7 @@ def _telling_seeds(claim: Claim, trial: Trial) -> list[int]:
 
 def _differs(claim: Claim, trial: Trial, seeds: list[int]) -> bool:
     return any(
-        outcome(claim, trial, sample(claim, trial, seed, FLOAT64)).status is not Status.AGREES
+        outcome(claim, trial, sample(claim, trial, seed, FLOAT64)).status is Status.DIFFERS
         for seed in seeds
     )
 
@@ -97,8 +171,9 @@ def _slips(text: str, names: Mapping[str, Expr]) -> Iterator[tuple[str, str]]:
     except (SyntaxError, ValueError):
         return
     places = list(_places(tree.body))
-    # Factors and signs may explain what a transpose does as well, so they come first.
-    for changes in (_of_factor, _of_sign, _of_transpose, _of_kernel, _of_part):
+    # Factors and signs may explain what a transpose does as well, so they come first; but a
+    # kernel that changes its sign with its indices is better explained by these.
+    for changes in (_of_kernel, _of_factor, _of_sign, _of_transpose, _of_term, _of_part):
         for place in reversed(places) if changes is _of_part else places:
             for what, node in changes(place, names):
                 yield what, _replaced(tree, place, node)
@@ -182,6 +257,13 @@ def _adds(node: ast.expr) -> bool:
     return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub)
 
 
+def _of_term(place: _Place, names: Mapping[str, Expr]) -> Change:
+    node = place.node
+    if isinstance(node, ast.BinOp) and _adds(node):
+        for extra, kept in ((node.right, node.left), (node.left, node.right)):
+            yield f"{ast.unparse(extra)} is too much in {place.said}", kept
+
+
 def _of_transpose(place: _Place, names: Mapping[str, Expr]) -> Change:
     node = place.node
     if isinstance(node, ast.Attribute):
@@ -203,8 +285,14 @@ def _of_sign(place: _Place, names: Mapping[str, Expr]) -> Change:
             )
         case ast.UnaryOp(op=ast.USub(), operand=inside):
             yield f"the sign of {ast.unparse(inside)} should be +", inside
-    if place.is_whole and not isinstance(node, ast.UnaryOp):
+    if place.is_whole and not _leads_with_minus(node):
         yield "the sign should be -", ast.UnaryOp(ast.USub(), node)
+
+
+def _leads_with_minus(node: ast.expr) -> bool:
+    while isinstance(node, ast.BinOp):
+        node = node.left
+    return isinstance(node, ast.UnaryOp)
 
 
 def _is_part(node: ast.expr) -> bool:
@@ -228,6 +316,7 @@ def _of_kernel(place: _Place, names: Mapping[str, Expr]) -> Change:
     node = place.node
     if not isinstance(node, ast.Name) or not isinstance(names.get(node.id), Kernel):
         return
+    yield f"the indices of {node.id} should be swapped", ast.Attribute(node, "T", ast.Load())
     for other, kernel in names.items():
         if isinstance(kernel, Kernel) and other != node.id:
             yield f"{node.id} should be {other}", ast.Name(other, ast.Load())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -84,6 +85,10 @@ class NumpyText:
 
     def of(self, node: Expr) -> str:
         """`node` as an expression of two-dimensional arrays; raises Untold if it has no text."""
+        # Every part is bracketed; unparsing drops the brackets that say nothing.
+        return ast.unparse(ast.parse(self._part(node), mode="eval"))
+
+    def _part(self, node: Expr) -> str:
         if node not in self._done:
             self._done[node] = self._written(node)
         return self._done[node]
@@ -101,8 +106,8 @@ class NumpyText:
             case Eye() | Ones() | Zeros():
                 return f"np.{_CONSTANTS[type(node)]}({self._shape(node)})"
             case Output(data=(rule, index, *_)) if (rule, index) in _OUTPUTS:
-                return "(" + _OUTPUTS[rule, index].format(self.of(node.args[0])) + ")"
-        args = [self.of(arg) for arg in node.args]
+                return "(" + _OUTPUTS[rule, index].format(self._part(node.args[0])) + ")"
+        args = [self._part(arg) for arg in node.args]
         written = _WRITTEN.get(type(node))
         if written is None:
             raise Untold
@@ -123,10 +128,15 @@ def _scalar_function(g: sp.Expr, x: str) -> str:
     return f"(lambda x: {printed.replace('numpy.', 'np.')})({x})"
 
 
+def _factor(c: Expr, written: str) -> str:
+    """A scalar where any 1×1 array or plain number will do."""
+    return f"({float(c.value)!r})" if isinstance(c, Number) else written
+
+
 def _map(at: NumpyText, node: Expr, args: list[str]) -> str:
     assert isinstance(node, Map)
     if node.name == "pow":
-        return f"{args[0]} ** {args[1]}"
+        return f"{args[0]} ** {_factor(node.args[1], args[1])}"
     return _scalar_function(scalar.body(node.name), args[0])
 
 
@@ -168,7 +178,7 @@ Written = Callable[[NumpyText, Expr, list[str]], str]
 _WRITTEN: dict[type[Expr], Written] = {
     Sum: lambda at, node, args: " + ".join(args),
     Product: lambda at, node, args: " @ ".join(args),
-    Scale: lambda at, node, args: f"{args[0]} * {args[1]}",
+    Scale: lambda at, node, args: f"{_factor(node.args[0], args[0])} * {args[1]}",
     Transpose: lambda at, node, args: f"{args[0]}.T",
     Hadamard: lambda at, node, args: " * ".join(args),
     Inverse: lambda at, node, args: f"np.linalg.inv({args[0]})",

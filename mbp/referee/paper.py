@@ -19,6 +19,9 @@ from mbp.referee.statement import Comparison, Kind, Setting, Verdict
 from mbp.referee.verdicts import Statement, combined, verdict
 from mbp.resources import rules_table
 
+_PATIENCE = 20.0
+"""Long enough for every search to come to its end, so that the table is the same everywhere."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -55,7 +58,7 @@ def judged_row(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> Row:
     """One entry of rules/paper.toml, judged."""
     try:
         statements = list(_statements(entry, settings))
-        found = combined([verdict(statement) for statement in statements])
+        found = combined([verdict(one, patience=_PATIENCE) for one in statements])
     except MbpError as error:
         raise MbpError(f"{entry['id']}: {error}") from None
     return Row(

@@ -9,11 +9,12 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import derive
 from mbp.errors import MbpError
 from mbp.expr import build
-from mbp.expr.nodes import Expr, Kernel, Var, Variation, topological
+from mbp.expr.nodes import Expr, Kernel, Output, Var, Variation, topological
 from mbp.expr.text import text
 from mbp.present.entries import entries
 from mbp.present.page import Page, page
 from mbp.referee.statement import Claim, Measure
+from mbp.rulebook import RULEBOOK
 from mbp.simplify import equal, simplify
 
 
@@ -31,7 +32,7 @@ def is_proven(claim: Claim) -> bool:
 
 def right_formula(claim: Claim) -> str | None:
     """The right side of the claim as the engine derives it; None where it cannot."""
-    if claim.relation != "==":
+    if claim.relation != "==" or claim.given is not None:
         return None
     try:
         if claim.target is None:
@@ -78,15 +79,34 @@ def _letters(claim: Claim) -> dict[Expr, str]:
 
 
 def _printed(claim: Claim, shown: Page, wrt: str | None) -> str:
-    """A derived formula in the claim's letters, with the definitions of the kernels in it."""
+    """A derived formula in the claim's letters, and what its further letters stand for."""
     A = shown.variations["Y"] if wrt is None else shown.gradients[wrt]
-    names: Mapping[Expr, str] = {**shown.names, **_letters(claim)}
-    formula = text(A, names)
-    kernels = [node for node in topological(A) if isinstance(node, Kernel)]
-    new = [node for node in kernels if node not in _letters(claim) and node in names]
-    return "; ".join([formula, *(_kernel_text(node, names) for node in new)])
+    hoisted = {node: name for node, name in shown.names.items() if not _is_one_call(node)}
+    names = {**hoisted, **_letters(claim)}
+    return _defining(text(A, names), A, claim, names)
 
 
-def _kernel_text(node: Kernel, names: Mapping[Expr, str]) -> str:
-    entry, diagonal = entries(node, names).text
-    return f"{names[node]}: entry(i, j) = {entry}, diagonal = {diagonal}"
+def spelled_out(claim: Claim, formula: str) -> str:
+    """A formula in the letters of the claim's setting, and what those stand for."""
+    names = {A: name for name, A in claim.setting.names.items()}
+    return _defining(formula, claim.setting.parse(formula), claim, names)
+
+
+def _is_one_call(node: Expr) -> bool:
+    return isinstance(node, Output) and len(RULEBOOK.decompositions[node.rule].outputs) == 1
+
+
+def _defining(formula: str, A: Expr, claim: Claim, names: Mapping[Expr, str]) -> str:
+    """The text of A and after it the definitions of the letters that the claim does not know."""
+    spoken = set(topological(*claim.sides))
+    known = {name for name, node in claim.setting.names.items() if node in spoken}
+    letters = [node for node in topological(A) if isinstance(node, Kernel | Output)]
+    new = [node for node in letters if names.get(node, "") not in {"", *known}]
+    return "; ".join([formula, *(_definition(node, names) for node in new)])
+
+
+def _definition(node: Expr, names: Mapping[Expr, str]) -> str:
+    if isinstance(node, Kernel):
+        entry, diagonal = entries(node, names).text
+        return f"{names[node]}: entry(i, j) = {entry}, diagonal = {diagonal}"
+    return f"{names[node]} = {text(node, {A: name for A, name in names.items() if A is not node})}"

@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import permutations, product
 
 import numpy as np
+import sympy as sp
 
 from mbp.errors import MbpError
 from mbp.expr import build
@@ -14,7 +15,7 @@ from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Output, Var, topological
 from mbp.invariants.infer import is_
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.referee.conditions import Trial
+from mbp.referee.conditions import Sizes, Trial
 from mbp.referee.statement import Claim, Measure
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import Arithmetic, Array
@@ -111,6 +112,15 @@ def _fitting(claim: Claim, trial: Trial) -> Sequence[Mapping[str, int]]:
     raise MbpError(f"no small sizes of {', '.join(names)} fit together")
 
 
+def may_exceed(claim: Claim, m: sp.Symbol, n: sp.Symbol) -> bool:
+    """Whether the declarations admit more m than n."""
+    try:
+        choices = _fitting(claim, Trial((Sizes(m, ">=", n),)))
+    except MbpError:
+        return False
+    return any(choice[m.name] > choice[n.name] for choice in choices)
+
+
 def _respects(assumed: Sequence[tuple[Dim, Dim]], sizes: Mapping[str, int]) -> bool:
     def at(n: Dim) -> int:
         return int(n.xreplace({s: sizes[s.name] for s in n.free_symbols}))
@@ -191,13 +201,21 @@ def may_be_deficient(x: Var) -> bool:
     return not (known & _FULL_RANK or x.is_scalar)
 
 
+def may_be_symmetric(x: Var) -> bool:
+    """Whether x may be symmetric and need not."""
+    properties = (*x.properties, "symmetric")
+    known = VOCABULARY.closure(x.properties)
+    square = x.is_square and not x.is_scalar and "symmetric" not in known
+    return square and not VOCABULARY.contradiction(properties)
+
+
 def _variables(A: Expr) -> set[Var]:
     return {node for node in topological(A) if isinstance(node, Var)}
 
 
 def _deficient_rank(x: Var, sizes: Mapping[str, int], rng: np.random.Generator) -> int | None:
     most = min(shape_of(x, sizes))
-    rank = int(rng.integers(1, max(most, 2)))
+    rank = 1 if rng.random() < 0.5 else int(rng.integers(1, max(most, 2)))
     return rank if most > 1 and rng.random() < 0.7 else None
 
 

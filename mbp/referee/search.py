@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations, permutations
 
 from mbp.errors import MbpError
@@ -11,8 +11,8 @@ from mbp.expr.nodes import Var
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.referee.conditions import Condition, Has, Sizes, Trial, Varies
 from mbp.referee.judge import Deadline, Judgement, Level, judged, precisely
-from mbp.referee.sampling import is_varied, may_be_deficient, sample
-from mbp.referee.statement import Claim, dimension_symbols
+from mbp.referee.sampling import is_varied, may_be_deficient, may_exceed, sample
+from mbp.referee.statement import Claim, dimension_symbols, spoken_of
 from mbp.referee.witness import Status, outcome
 from mbp.verify.arithmetic import FLOAT64
 
@@ -29,17 +29,32 @@ _PATTERNS = (
 )  # fmt: skip
 _MOST_PAIRS = 400
 
+Found = tuple[tuple[Condition, ...], Judgement]
 
-def weakest(
-    claim: Claim, deadline: Deadline, progress: Progress
-) -> tuple[tuple[Condition, ...], Judgement] | None:
-    """A weakest set of conditions that makes the claim true, with the judgement under it.
+
+def weakest(claim: Claim, deadline: Deadline, progress: Progress) -> Found | None:
+    """A weakest set of symmetries, sizes, ranks and signs that makes the claim true.
 
     Sets are tried from small to large, those that make the claim hold before those that make it
     right as a functional only. None when no set was found before the deadline.
     """
-    found: tuple[tuple[Condition, ...], Judgement] | None = None
-    for chosen in _sets(list(_candidates(claim))):
+    return _first(claim, _sets(list(_candidates(claim))), deadline, progress)
+
+
+def patterned(claim: Claim, deadline: Deadline, progress: Progress) -> Found | None:
+    """Like `weakest`, for patterns of entries, such as triangles, and for orthogonality.
+
+    Such a matrix is so special that nearly anything holds of one.
+    """
+    patterns = list(_pattern_candidates(claim))
+    return _first(claim, _alike(patterns), deadline, progress)
+
+
+def _first(
+    claim: Claim, sets: Iterable[tuple[Condition, ...]], deadline: Deadline, progress: Progress
+) -> Found | None:
+    found: Found | None = None
+    for chosen in sets:
         if deadline.passed or (found is not None and len(chosen) > len(found[0])):
             break
         progress(f"trying {', '.join(map(str, chosen))}")
@@ -54,25 +69,50 @@ def weakest(
 
 def _candidates(claim: Claim) -> Iterator[Condition]:
     """Single conditions, the weaker before those that imply them."""
-    free = [x for x in claim.setting.inputs.values() if not _is_given(x)]
-    square = [x for x in free if x.is_square and not x.is_scalar]
-    differentiated = {v.args[0] for v in claim.variations}
-    if claim.target is None:
-        differentiated.add(claim.variable)
-    varied = [x for x in square if x in differentiated and is_varied(x)]
-    yield from (Has(x.name, "symmetric") for x in square if x not in varied)
+    free = _free(claim)
+    varied = _varied(claim)
+    square = [x for x in free if x.is_square and not x.is_scalar and x not in varied]
+    yield from (Has(x.name, "symmetric") for x in square)
     yield from (Varies(x.name, "symmetric") for x in varied)
     yield from (Has(x.name, "symmetric") for x in varied)
-    for m, n in permutations(dimension_symbols(claim), 2):
-        yield Sizes(m, ">=", n)
-    for m, n in combinations(dimension_symbols(claim), 2):
-        yield Sizes(m, "=", n)
+    yield from _sizes(claim)
     for x in free:
         yield from (Has(x.name, prop) for prop in _definite(x))
-    for x in free:
+
+
+def _pattern_candidates(claim: Claim) -> Iterator[Condition]:
+    varied = _varied(claim)
+    for x in _free(claim):
         if x in varied:
             yield from (Varies(x.name, prop) for prop in ("antisymmetric", "diagonal"))
         yield from (Has(x.name, prop) for prop in _patterns(x))
+
+
+def _free(claim: Claim) -> list[Var]:
+    return [x for x in spoken_of(claim) if not _is_given(x)]
+
+
+def _varied(claim: Claim) -> list[Var]:
+    """The square matrices whose variation the claim is about."""
+    differentiated = {v.args[0] for v in claim.variations}
+    if claim.target is None:
+        differentiated.add(claim.variable)
+    return [x for x in _free(claim)
+            if x.is_square and not x.is_scalar and x in differentiated and is_varied(x)]
+
+
+def _sizes(claim: Claim) -> Iterator[Sizes]:
+    """Relations of two dimensions, where the declarations leave either of them possible."""
+    spoken = spoken_of(claim)
+    # As many parts as points is no partition worth the name.
+    trivial = [{*x.rows.free_symbols, *x.cols.free_symbols}
+               for x in spoken if "partition" in x.properties]  # fmt: skip
+    symbols = dimension_symbols(spoken)
+    pairs = [pair for pair in combinations(symbols, 2) if set(pair) not in trivial]
+    for m, n in (pair for pair in permutations(symbols, 2) if set(pair) not in trivial):
+        if may_exceed(claim, m, n) and may_exceed(claim, n, m):
+            yield Sizes(m, ">=", n)
+    yield from (Sizes(m, "=", n) for m, n in pairs)
 
 
 def _is_given(x: Var) -> bool:
@@ -116,11 +156,17 @@ def _sets(candidates: Sequence[Condition]) -> Iterator[tuple[Condition, ...]]:
 def _goes_together(one: Condition, other: Condition) -> bool:
     if isinstance(one, Sizes) and isinstance(other, Sizes):
         return {one.left, one.right} != {other.left, other.right}
-    if isinstance(one, Has) and isinstance(other, Has):
-        if one.name == other.name:
-            return {one.prop, other.prop} == {"symmetric", "invertible"}
-        return True
+    if isinstance(one, Has) and isinstance(other, Has) and one.name == other.name:
+        return {one.prop, other.prop} == {"symmetric", "invertible"}
     return True
+
+
+def _alike(candidates: Sequence[Condition]) -> Iterator[tuple[Condition, ...]]:
+    """Single conditions, then pairs of one property of two variables."""
+    yield from ((c,) for c in candidates)
+    for one, other in combinations(candidates, 2):
+        if isinstance(one, Has) and isinstance(other, Has) and one.prop == other.prop:
+            yield one, other
 
 
 def _rescued(claim: Claim, conditions: tuple[Condition, ...]) -> Judgement | None:
@@ -133,11 +179,24 @@ def _rescued(claim: Claim, conditions: tuple[Condition, ...]) -> Judgement | Non
                     return None
         if _differs_at_once(claim, trial):
             return None
-        judgement = judged(claim, trial, rough=6, precise=2)
+        judgement = judged(claim, trial, rough=6, precise=1)
+        if judgement.level is not Level.FAILS:
+            judgement = judged(claim, trial)
     except MbpError:
         return None
-    trivial = judgement.vanishes and not is_zero(claim.formula)
-    return None if judgement.level is Level.FAILS or trivial else judgement
+    if judgement.level is Level.FAILS or (judgement.vanishes and _empties(claim, conditions)):
+        return None
+    return judgement
+
+
+def _empties(claim: Claim, conditions: tuple[Condition, ...]) -> bool:
+    """Whether conditions under which the truth vanishes leave nothing of the claim.
+
+    That it vanishes may be the claim itself; then a pattern of zeros is still no answer.
+    """
+    patterns = any(isinstance(c, Varies) or (isinstance(c, Has) and c.prop in _PATTERNS)
+                   for c in conditions)  # fmt: skip
+    return patterns or not is_zero(claim.formula)
 
 
 def _differs_at_once(claim: Claim, trial: Trial) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -227,7 +227,13 @@ class Claim:
         )  # fmt: skip
 
 
-def dimension_symbols(claim: Claim) -> tuple[sp.Symbol, ...]:
-    """The named dimensions of a claim's inputs, sorted by name."""
-    found = {s for x in claim.setting.inputs.values() for n in x.shape for s in n.free_symbols}
+def dimension_symbols(inputs: Iterable[Var]) -> tuple[sp.Symbol, ...]:
+    """The named dimensions of some inputs, sorted by name."""
+    found = {s for x in inputs for n in x.shape for s in n.free_symbols}
     return tuple(sorted(found, key=lambda s: s.name))
+
+
+def spoken_of(claim: Claim) -> list[Var]:
+    """The inputs that the claim's two sides, or its derivatives, depend on."""
+    below = set(topological(*claim.sides, *claim.differentiated))
+    return [x for x in claim.setting.inputs.values() if x in below]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -13,18 +14,26 @@ from mbp.errors import MbpError, ShapeError
 from mbp.expr import build
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Var
+from mbp.referee.conditions import Condition, Trial
 from mbp.referee.counterexample import counterexample
 from mbp.referee.judge import Deadline, Judgement, Level, judged
-from mbp.referee.mend import conforming, slip
-from mbp.referee.needs import needs
-from mbp.referee.proof import is_proven, right_formula
-from mbp.referee.search import weakest
-from mbp.referee.statement import Claim, Comparison, Kind, Setting, Verdict
+from mbp.referee.mend import conforming, projected, slip
+from mbp.referee.needs import Needs, needs
+from mbp.referee.proof import is_proven, right_formula, spelled_out
+from mbp.referee.search import patterned, weakest
+from mbp.referee.statement import (
+    Claim,
+    Comparison,
+    Kind,
+    Setting,
+    Verdict,
+    dimension_symbols,
+)
 
 Progress = Callable[[str], None]
 
-_SEARCH, _MEND = 4.5, 2.5
-"""Seconds for the search of conditions and of slips: an answer within ten, derivation included."""
+_SEARCHED, _MENDED = 4.5, 7.0
+"""Seconds after which the search of conditions ends, and that of slips: an answer within ten."""
 
 _ORDER = tuple(Kind)
 
@@ -86,60 +95,71 @@ def _at(d: Dim, m: sp.Symbol, n: sp.Symbol) -> Dim:
     return sp.expand(d.xreplace({n: m}))
 
 
-def verdict(statement: Statement, progress: Progress = silent) -> Verdict:
-    """The verdict on one statement; raises MbpError for a text that cannot be read at all."""
+def verdict(
+    statement: Statement, progress: Progress = silent, patience: float = 1.0
+) -> Verdict:
+    """The verdict on one statement; raises MbpError for a text that cannot be read at all.
+
+    The searches for conditions and slips take `patience` times their usual seconds at most.
+    """
+    start = time.monotonic()
     try:
         claim = statement.claim()
     except ShapeError as error:
-        return _ill_formed(statement, error, progress)
+        return _ill_formed(statement, error, Deadline(patience * _MENDED, start), progress)
     progress("evaluating random instances")
     judgement = judged(claim)
     needed = needs(claim)
     if judgement.level is not Level.FAILS:
-        return _sound(claim, judgement, needed.structural, needed.mild)
-    found = weakest(claim, Deadline(_SEARCH), progress)
+        return _sound(claim, judgement, needed)
+    found = weakest(claim, Deadline(patience * _SEARCHED, start), progress)
     progress("looking for the slip")
-    wrong = slip(claim, Deadline(_MEND), progress)
-    correct = wrong.text if wrong is not None else right_formula(claim)
-    mend = None if wrong is None else str(wrong)
+    wrong = slip(claim, found is None, Deadline(patience * _MENDED, start), progress)
+    if found is None and wrong is None:
+        found = patterned(claim, Deadline(patience * _MENDED, start), progress)
+    mended = wrong if wrong is not None and wrong.is_right else None
+    correct = None if mended is None else spelled_out(claim, mended.text)
     if found is not None:
         conditions, under = found
-        structural = (*map(str, conditions), *needed.structural)
-        sound = _sound(claim, under, structural, needed.mild)
-        return replace(sound, correct=sound.correct or correct, mend=sound.mend or mend)
+        sound = _sound(claim, under, needed, conditions)
+        return replace(
+            sound,
+            correct=correct or sound.correct or right_formula(claim),
+            mend=str(mended) if mended else sound.mend,
+        )
     assert judgement.seed is not None
     return Verdict(
         Kind.WRONG,
         (*needed.structural, *needed.mild),
         judgement.error,
-        correct,
-        mend,
+        correct or right_formula(claim),
+        None if wrong is None else str(wrong),
         counterexample(claim, judgement.seed),
         "numerically, in float64 and in 50 digits",
     )
 
 
 def _sound(
-    claim: Claim, judgement: Judgement, structural: Sequence[str], mild: Sequence[str]
+    claim: Claim, judgement: Judgement, needed: Needs, found: Sequence[Condition] = ()
 ) -> Verdict:
     """The verdict on a claim that is true, at least as a functional and under conditions."""
-    conditions = tuple(dict.fromkeys((*structural, *mild)))
+    structural = (*map(str, found), *needed.structural)
+    conditions = tuple(dict.fromkeys((*structural, *needed.mild)))
     by = "numerically, in float64 and in 50 digits"
     if judgement.level is Level.FUNCTIONAL:
-        projected = right_formula(claim)
-        return Verdict(
-            Kind.PROJECTION, conditions, judgement.error, projected,
-            "project it onto the admissible variations", None, by,
-        )  # fmt: skip
+        right = projected(claim, Trial(tuple(found))) or right_formula(claim)
+        mend = f"project it onto the admissible variations: {right}"
+        return Verdict(Kind.PROJECTION, conditions, judgement.error, right, mend, None, by)
     if not structural and is_proven(claim):
         by = "by the normal form, and " + by
     kind = Kind.HOLDS_WHEN if structural else Kind.HOLDS
     return Verdict(kind, conditions, judgement.error, by=by)
 
 
-def _ill_formed(statement: Statement, error: ShapeError, progress: Progress) -> Verdict:
+def _ill_formed(
+    statement: Statement, error: ShapeError, deadline: Deadline, progress: Progress
+) -> Verdict:
     progress("looking for the slip")
-    deadline = Deadline(_SEARCH + _MEND)
     mend = correct = None
     for what, text in conforming(
         statement.formula, lambda text: replace(statement, formula=text).claim(),
@@ -158,9 +178,7 @@ def _ill_formed(statement: Statement, error: ShapeError, progress: Progress) -> 
 
 def _equal_sizes(statement: Statement) -> Iterable[str]:
     """The equality of two dimensions that makes an ill-formed statement true, if one does."""
-    shapes = [n for x in statement.setting.inputs.values() for n in x.shape]
-    symbols = sorted({s for n in shapes for s in n.free_symbols}, key=lambda s: s.name)
-    for m, n in combinations(symbols, 2):
+    for m, n in combinations(dimension_symbols(statement.setting.inputs.values()), 2):
         if _is_true(statement.with_equal(m, n)):
             yield f"{m} = {n}"
             return
