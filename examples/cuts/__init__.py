@@ -1,0 +1,1 @@
+"""What the normalized-cuts examples share: scenes, features, segmentation, monitor, pictures."""

@@ -1,0 +1,1 @@
+"""Second-order pooling on handwritten digits: the layer trained through, frozen, and left out."""
