@@ -121,7 +121,10 @@ class ModuleText:
         values = [v for program in self._programs() for v in program.values]
         if option == "on_tie":
             return any(v.op in ("with_diagonal", "gap_kernel", "over_gaps") for v in values)
-        return any(v.op == "call" and ("rtol", "rtol") in v.data[1] for v in values)
+        frames = ("orthogonal_frame", "range_frame")
+        return any(
+            v.op in frames or (v.op == "call" and ("rtol", "rtol") in v.data[1]) for v in values
+        )
 
     def _module_names(self) -> Names:
         names = Names(hints=self.plan.hints)

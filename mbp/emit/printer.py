@@ -30,7 +30,9 @@ from mbp.plan.value import Form, Value
 
 _WIDTH = 80
 
-_COUNTS = {"eigh": 2, "lu_factor": 3, "svd_frame": 3}
+_COUNTS = {
+    "eigh": 2, "lu_factor": 3, "svd_frame": 3, "orthogonal_frame": 4, "range_frame": 3,
+}  # fmt: skip
 
 _TRANSPARENT = ("as_column", "as_diagonal")
 
@@ -361,6 +363,8 @@ class Body:
                 blocks = ", ".join(self._text(arg) for arg in args)
                 axis = -1 if data[0] == 1 else -2
                 return self._word("stack", args, args=blocks, axis=axis), ATOM
+            case "orthogonal_frame":
+                return self._word(op, args, power="1.0" if data[0] else "0.5"), ATOM
             case "call":
                 return self._call(value)
             case "gap_kernel" | "over_gaps":

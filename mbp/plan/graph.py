@@ -33,6 +33,9 @@ class Graph:
         self._known_sizes: dict[Dim, int] = {}
         self.parity: dict[Value, int] = {}
         """1 for the kernels that are symmetric, −1 for those that are antisymmetric."""
+        self.symmetric: set[Value] = set()
+        """The values that are their own transposes, besides those whose operation says so."""
+        self._partitions: set[Value] = set()
 
     def make(
         self,
@@ -55,6 +58,10 @@ class Graph:
             value = n.xreplace({s: sp.Integer(k) for s, k in self._sizes.items()})
             self._known_sizes[n] = max(1, int(value))
         return self._known_sizes[n]
+
+    def suppose(self, n: sp.Symbol, size: int) -> None:
+        """Gives a dimension that is known at run time only its representative size."""
+        self._sizes.setdefault(n, size)
 
     # --- numbers and forms ----------------------------------------------------------------
 
@@ -136,11 +143,19 @@ class Graph:
             return self.scale(v.args[0], self.transpose(v.args[1]))
         if v.form is Form.INVERSE:
             return self.make(
-                "inverse_of", v.args[0], data=(v.data[0], not v.data[1]), shape=v_shape(v),
+                "inverse_of", *v.args, data=(v.data[0], not v.data[1]), shape=(v.cols, v.rows),
                 form=Form.INVERSE,
             )  # fmt: skip
         if v.op == "ones":
             return self.make("ones", shape=(v.cols, v.rows))
+        if v.op == "scale_rows" and v.args[1].op == "transpose":
+            turned = (self.transpose(v.args[1]), v.args[0])
+            return self.make("scale_cols", *turned, shape=(v.cols, v.rows))
+        if v.op == "scale_cols" and v.args[0].op == "transpose":
+            turned = (v.args[1], self.transpose(v.args[0]))
+            return self.make("scale_rows", *turned, shape=(v.cols, v.rows))
+        if v in self.symmetric or (v.op == "part" and v.data[0] == "sym"):
+            return v
         if v.op == "over_gaps" and v.data[0] != 0:
             args = (self.transpose(v.args[0]), *v.args[1:])
             turned = self.make("over_gaps", *args, data=v.data, shape=(v.cols, v.rows))
@@ -231,6 +246,7 @@ class Graph:
             if A.op == "scale":
                 c, A = self.scale(c, A.args[0]), A.args[1]
             bare.append(A)
+        bare.sort(key=lambda A: A.serial)
         return self.scale(c, self.make("multiply", *bare, shape=v_shape(kept[0])))
 
     def part(self, kind: str, v: Value) -> Value:
@@ -317,6 +333,12 @@ class Graph:
             return self.scale(v.args[0], self.row_sum(v.args[1]))
         if v.cols == ONE:
             return v
+        if v.op in ("multiply", "scale_rows"):
+            bare = v.args if v.op == "multiply" else (v,)
+            weights = [self.column(A.args[0]) for A in bare if A.op == "scale_rows"]
+            if weights:
+                inner = [A.args[1] if A.op == "scale_rows" else A for A in bare]
+                return self.hadamard(*weights, self.row_sum(self.hadamard(*inner)))
         return self.make("row_sum", self.dense(v), shape=(v.rows, ONE))
 
     def sum(self, v: Value) -> Value:
@@ -354,6 +376,11 @@ class Graph:
             return self.diagonal(self.reciprocal(self.column(v)))
         how = "definite" if definite else triangle or "general"
         return self.make("inverse_of", v, data=(how, False), shape=v_shape(v), form=Form.INVERSE)
+
+    def partition(self, E: Value) -> Value:
+        """The partition E; products with it sum over its classes or spread over its rows."""
+        self._partitions.add(E)
+        return E
 
     def reciprocal(self, v: Value) -> Value:
         """1/v entrywise."""
@@ -411,7 +438,7 @@ class Graph:
             turned = word[turn:] + word[:turn]
             for cut in range(1, len(word)):
                 entries = self.size(turned[0].rows) * self.size(turned[cut].rows)
-                cost = self.cost(turned[:cut]) + self.cost(turned[cut:]) + entries
+                cost = self._formed(turned[:cut]) + self._formed(turned[cut:]) + entries
                 options.append((cost, turn, cut))
         return min(options)
 
@@ -419,7 +446,7 @@ class Graph:
         """The diagonal of A₁ ⋯ Aₙ as a column, from the two halves that are cheapest to form."""
         if len(word) == 1:
             return self.diagonal_of(word[0])
-        cut = min(range(1, len(word)), key=lambda k: self.cost(word[:k]) + self.cost(word[k:]))
+        cut = min(range(1, len(word)), key=lambda k: self._formed(word[:k]) + self._formed(word[k:]))
         left, right = self.product(word[:cut]), self.product(word[cut:])
         if Form.DIAGONAL in (left.form, right.form):
             return self.hadamard(self.diagonal_of(left), self.diagonal_of(right))
@@ -428,6 +455,12 @@ class Graph:
     def cost(self, word: Word) -> float:
         """The flops of a product in its cheapest order, at the representative sizes."""
         return self._order(word).cost
+
+    def _formed(self, word: Word) -> float:
+        """The flops of a product that is needed as a matrix, be it one inverse alone."""
+        if len(word) > 1 or word[0].form is not Form.INVERSE:
+            return self.cost(word)
+        return 2.0 * self.size(word[0].rows) ** 3
 
     def know(self, word: Word, value: Value) -> None:
         """Notes that `value` is the product of `word`."""
@@ -471,7 +504,7 @@ class Graph:
 
     def _new_order(self, word: Word) -> _Order:
         if len(word) == 1:
-            return _Order(0.0, 1, word[0].form)
+            return _Order(0.0, 1, word[0].form, self._divides(word[0]))
         known = self._known(word)
         if known is not None:
             return _Order(0.0, 1, known.form)
@@ -486,9 +519,11 @@ class Graph:
         if forms == (Form.DIAGONAL, Form.DIAGONAL):
             cost, form = float(k), Form.DIAGONAL
         elif Form.INVERSE in forms:
-            cost = 2.0 * k * k * (c if left.form is Form.INVERSE else r)
+            cost = 2.0 * r * k * c
         elif Form.DIAGONAL in forms:
             cost = float(r * c)
+        elif left.is_partition or right.is_partition:
+            cost = float(max(r, k) * c if left.is_partition else r * max(k, c))
         else:
             cost = 2.0 * r * k * c
         return _Order(left.cost + right.cost + cost, cut, form)
@@ -514,7 +549,24 @@ class Graph:
             return self.transpose(self.row_sum(self.transpose(right)))
         if left.cols == ONE:
             return self._outer(left, right)
+        if self._divides(right):
+            return self.transpose(self._multiply(self.transpose(right), self.transpose(left)))
+        if left in self._partitions:
+            return self.make("spread", left, right, shape=shape)
+        if self._divides(left):
+            return self.make("class_sums", left.args[0], right, shape=shape)
+        r, k, c = (self.size(n) for n in (left.rows, left.cols, right.cols))
+        if c < r and k > _TALL * r:  # libraries are quicker with the narrow factor in front
+            return self.transpose(
+                self.make(
+                    "matmul", self.transpose(right), self.transpose(left), shape=shape[::-1]
+                )
+            )
         return self.make("matmul", left, right, shape=shape)
+
+    def _divides(self, v: Value) -> bool:
+        """Whether v is a partition or the transpose of one."""
+        return (v.args[0] if v.op == "transpose" else v) in self._partitions
 
     def _outer(self, u: Value, v: Value) -> Value:
         shape = (u.rows, v.cols)
@@ -544,6 +596,10 @@ class Graph:
         return self.make("lu_solve", *parts, B, data=(transposed,), shape=shape)
 
 
+_TALL = 8
+"""A sum over this many times as many terms as it has rows is a sum over a tall matrix's rows."""
+
+
 @dataclass(frozen=True)
 class _Order:
     """The cost of an interval of a product, where it is cut and what form it has."""
@@ -551,6 +607,7 @@ class _Order:
     cost: float
     cut: int
     form: Form
+    is_partition: bool = False
 
 
 def v_shape(v: Value) -> tuple[Dim, Dim]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import sympy as sp
 
+from mbp.derive.implicit.definition import outputs_of
 from mbp.errors import MbpError
 from mbp.expr import build, scalar
 from mbp.expr.dims import ONE, Dim
@@ -48,6 +50,7 @@ from mbp.expr.nodes import (
     row,
     topological,
 )
+from mbp.expr.text import text
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
 from mbp.plan.graph import Graph, v_shape
@@ -63,7 +66,9 @@ class Lowering:
 
     `vectors` are the variables that the caller passes as the vector of a diagonal; `by_svd` are
     matrices X whose XᵀX takes its spectrum from the singular values of X, not from XᵀX itself.
-    `framed` are those of them of which only σ and V are used: they may be wide.
+    `framed` are those of them of which only σ and V are used: they may be wide. `residuals` are
+    differences that are formed, because what they expand to would cancel. `outputs` are the
+    layer's own outputs.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class Lowering:
         roots: Iterable[Expr],
         vectors: frozenset[Var] = frozenset(),
         by_svd: frozenset[Expr] = frozenset(),
+        residuals: frozenset[Expr] = frozenset(),
+        outputs: frozenset[Expr] = frozenset(),
     ) -> None:
         self.graph = graph
         roots = tuple(roots)
@@ -80,9 +87,12 @@ class Lowering:
             A.args[0] for A in topological(*roots) if isinstance(A, Output) and A.name == "U"
         }
         self._vectors = vectors
+        self._residuals = residuals
+        self._outputs = frozenset(topological(*outputs))
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
         self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
+        self._ranges: dict[Expr, _Range] = {}
         self._words: dict[Expr, list[Term]] = {}
         self.hints: dict[Value, str] = {}
 
@@ -110,7 +120,7 @@ class Lowering:
             case Ones() | Zeros():
                 return graph.make("ones" if isinstance(node, Ones) else "zeros", shape=node.shape)
             case Sum() | Product() | Frechet() | Scale() | Part(data=(("sym" | "skew"),)):
-                return assembled(graph, self._terms(node), node.shape)
+                return assembled(graph, self._new_terms(node), node.shape)
             case Transpose(args=(X,)):
                 return self.value(X) if is_(X, "symmetric") else graph.transpose(self.value(X))
             case Hadamard():
@@ -121,6 +131,8 @@ class Lowering:
                 return graph.dense(self._inverse(A))
             case Det() | LogDet():
                 return self._determinant(node)
+            case Trace(args=(Output() as P,)) if _projects(P):
+                return self._range(P.args[0]).rank
             case Trace(args=(X,)):
                 traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
                 return graph.add(*traces) if traces else graph.number(sp.Integer(0))
@@ -167,6 +179,8 @@ class Lowering:
         if "unit_lower_triangular" in properties and not tangent:
             strict = graph.make("part", raw, data=("strictly_lower",), shape=x.shape)
             return graph.add(strict, graph.eye(x.rows))
+        if "partition" in properties and not tangent:
+            return graph.partition(raw)
         for kind, names in _STRUCTURE.items():
             if properties.intersection(names):
                 return graph.part(kind, raw)
@@ -177,7 +191,8 @@ class Lowering:
     def _terms(self, node: Expr) -> list[Term]:
         """`node` as a sum of words; a product is distributed over a sum where that is cheaper."""
         if node not in self._words:
-            self._words[node] = self._new_terms(node)
+            whole = node in self._residuals
+            self._words[node] = [Term((self.value(node),))] if whole else self._new_terms(node)
         return self._words[node]
 
     def _new_terms(self, node: Expr) -> list[Term]:
@@ -202,6 +217,8 @@ class Lowering:
                 return [Term((self._inverse(A),))]
             case Frechet():
                 return [Term(self._matrix_function(node))]
+            case Output() if _projects(node) or _inverts(node):
+                return [Term(self._range_word(node))]
             case Output() if (expression := self._expression(node)) is not None:
                 return self._terms(expression)
             case Product():
@@ -241,12 +258,30 @@ class Lowering:
         options: list[Term],
         after: tuple[Value, ...],
     ) -> bool:
-        """Whether the words through one factor's terms cost less than forming that factor."""
+        """Whether applying one factor's terms costs less than forming that factor.
+
+        They are applied in words of their own, or to a product of neighbours that they share.
+        """
         graph = self.graph
+        rows, cols = factor.shape
         whole = graph.make("stand_in", data=(-1,), shape=factor.shape)
         apart = [without_identities((*before, *term.word, *after)) for term in options]
         formed = sum(graph.cost(term.word) for term in options)
-        return sum(map(graph.cost, apart)) < formed + graph.cost((*before, whole, *after))
+        formed += graph.cost((*before, whole, *after))
+        costs = [sum(map(graph.cost, apart))]
+        for cut in range(1, len(after) + 1):
+            X = graph.make("stand_in", data=(-2,), shape=(cols, after[cut - 1].cols))
+            applied = graph.make("stand_in", data=(-3,), shape=(rows, X.cols))
+            words = [without_identities((*term.word, X)) for term in options]
+            rest = (*before, applied, *after[cut:])
+            costs.append(graph.cost(after[:cut]) + sum(map(graph.cost, words)) + graph.cost(rest))
+        for cut in range(len(before)):
+            X = graph.make("stand_in", data=(-2,), shape=(before[cut].rows, rows))
+            applied = graph.make("stand_in", data=(-3,), shape=(X.rows, cols))
+            words = [without_identities((X, *term.word)) for term in options]
+            rest = (*before[:cut], applied, *after)
+            costs.append(graph.cost(before[cut:]) + sum(map(graph.cost, words)) + graph.cost(rest))
+        return min(costs) < formed
 
     def _inverse(self, A: Expr) -> Value:
         if is_(A, "orthogonal"):
@@ -416,6 +451,47 @@ class Lowering:
         sigma = graph.make("column", s, shape=(n, n), form=Form.DIAGONAL)
         return sigma, V
 
+    # --- ranges -------------------------------------------------------------------------------
+
+    def _range(self, A: Expr) -> _Range:
+        """What the projector onto A's range and A⁺ are computed from, once for each A."""
+        if A not in self._ranges:
+            self._ranges[A] = self._new_range(A)
+        return self._ranges[A]
+
+    def _new_range(self, A: Expr) -> _Range:
+        graph = self.graph
+        formed = graph.dense(self.value(A))
+        symmetric = is_(A, "symmetric")
+        if not symmetric:
+            inverted = any(_inverts(node) and node.args[0] is A for node in self._outputs)
+            p = min(A.shape, key=graph.size)
+            call = graph.make(
+                "orthogonal_frame", formed, data=(inverted,), shape=(ONE, ONE), form=Form.CALL
+            )
+            shapes = {"Q": (A.rows, p), "N": (p, p), "M": (A.cols, p), "rank": (ONE, ONE)}
+            Q, N, M, rank = (
+                graph.make("item", call, data=(k, name), shape=shape)
+                for k, (name, shape) in enumerate(shapes.items())
+            )
+            graph.symmetric.add(N)
+            Qt = graph.transpose(Q)
+            return _Range((Q, N, Qt), (M, Qt), rank)
+        call = graph.make("range_frame", formed, shape=(ONE, ONE), form=Form.CALL)
+        r = rank_of(A)
+        graph.suppose(r, max(1, graph.size(A.rows) // _RANK_SHARE))
+        V = graph.make("item", call, data=(0, "V"), shape=(A.rows, r))
+        raw = graph.make("item", call, data=(1, "mu"), shape=(r, r), form=Form.RAW)
+        mu = graph.make("column", raw, shape=(r, r), form=Form.DIAGONAL)
+        rank = graph.make("item", call, data=(2, "rank"), shape=(ONE, ONE))
+        Vt = graph.transpose(V)
+        return _Range((V, Vt), (V, mu, Vt), rank)
+
+    def _range_word(self, node: Output) -> tuple[Value, ...]:
+        """The projector onto the range of the node's operand, or its generalised inverse."""
+        found = self._range(node.args[0])
+        return found.projector if _projects(node) else found.pinv
+
     # --- decompositions and kernels -----------------------------------------------------------
 
     def _forward(self, node: Output) -> Forward:
@@ -434,6 +510,8 @@ class Lowering:
 
     def _output(self, node: Output) -> Value:
         graph = self.graph
+        if _projects(node) or _inverts(node):
+            return assembled(graph, [Term(self._range_word(node))], node.shape)
         expression = self._expression(node)
         if expression is not None:
             return self.value(expression)
@@ -533,6 +611,37 @@ class Lowering:
                 self.graph.parity[bare] = -1
         return v
 
+
+@dataclass(frozen=True)
+class _Range:
+    """Π_A and A⁺ as words of letters, and the rank of A."""
+
+    projector: tuple[Value, ...]
+    pinv: tuple[Value, ...]
+    rank: Value
+
+
+def rank_of(A: Expr) -> sp.Symbol:
+    """The rank of A as a dimension that is known at run time only."""
+    return sp.Symbol(f"rank({text(A)})", integer=True, positive=True)
+
+
+def _inverts(node: Expr) -> bool:
+    """Whether the node is the generalised inverse of its operand."""
+    return isinstance(node, Output) and outputs_of("generalized_inverse", *node.args[:1])[0] is node
+
+
+def _projects(node: Output) -> bool:
+    """Whether the node is the orthogonal projector onto its operand's range, A A⁺ by its rule."""
+    forward = RULEBOOK.forward(node.rule)
+    if forward is None or forward.function is not None or len(node.args) != 1:
+        return False
+    (A,) = RULEBOOK.decompositions[node.rule].inputs
+    return forward.expressions == (build.matmul(A, *outputs_of("generalized_inverse", A)),)
+
+
+_RANK_SHARE = 8
+"""A square matrix whose range matters is taken to have this many times its rank in rows."""
 
 _STRUCTURE = {
     "sym": ("symmetric",),

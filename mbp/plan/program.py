@@ -15,6 +15,8 @@ from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import is_palindrome
 from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering
+from mbp.plan.residual import residual_form
+from mbp.plan.scalars import with_sunken_scalars
 from mbp.plan.value import Form, Value, topological
 from mbp.simplify import simplify
 
@@ -82,7 +84,12 @@ def plan(
     """
     layer = derivation.definition
     vectors = vector_names(derivation, second)
-    outputs = {name: simplify(Y) for name, Y in layer.outputs.items()}
+    residuals: frozenset[Expr] = frozenset()
+    outputs: dict[str, Expr] = {}
+    for name, Y in layer.outputs.items():
+        spelled, formed = residual_form(Y)
+        outputs[name] = spelled if formed else simplify(Y)
+        residuals |= formed
     parts: list[Mapping[str, Expr]] = [outputs, derivation.gradients, derivation.variations]
     variables = [*layer.inputs.values(), *derivation.cotangents.values()]
     if second is not None:
@@ -99,6 +106,8 @@ def plan(
         roots,
         frozenset(x for x in variables if x.name in vectors),
         frozenset(A.args[0] for A in literal if isinstance(A, Output) and A.rule in _SVD),
+        residuals,
+        frozenset(outputs.values()),
     )
     lowered = [
         {
@@ -107,6 +116,9 @@ def plan(
         }
         for part in parts
     ]
+    new = with_sunken_scalars(graph, [v for part in lowered for v in part.values()])
+    lowered = [{name: new[v] for name, v in part.items()} for part in lowered]
+    hints = {new.get(v, v): hint for v, hint in lowering.hints.items()}
     forward = set(topological(lowered[0].values()))
     everything = topological(value for results in lowered for value in results.values())
     forward |= {v for v in everything if v.op == "item" and v.args[0] in forward}
@@ -124,7 +136,7 @@ def plan(
         ),
         vectors,
         tuple(v for v in saved if v.op != "input"),
-        lowering.hints,
+        hints,
         _program(lowered[0], also=saved),
         rest[0],
         rest[1],
@@ -221,7 +233,25 @@ def _saved(roots: Iterable[Value], forward: frozenset[Value]) -> tuple[Value, ..
             saved[value] = None
         else:
             stack.extend(reversed(value.args))
-    return tuple(saved)
+    return _without_recomputed(saved)
+
+
+_CHEAP = ("scale_rows", "scale_cols", "scale", "power", "multiply", "spread", "nonnegative")
+
+
+def _without_recomputed(saved: Mapping[Value, None]) -> tuple[Value, ...]:
+    """`saved` without what a pass over other saved values and inputs gives again."""
+    kept = dict(saved)
+    for value in sorted(saved, key=lambda v: -v.serial):
+        if value.op in _CHEAP and all(_is_at_hand(arg, kept) for arg in value.args):
+            del kept[value]
+    return tuple(kept)
+
+
+def _is_at_hand(value: Value, kept: Mapping[Value, None]) -> bool:
+    if value in kept or value.op == "input" or value.form is Form.NUMBER or _is_read(value):
+        return True
+    return value.op in _VIEWS + _CHEAP and all(_is_at_hand(arg, kept) for arg in value.args)
 
 
 def _is_read(value: Value) -> bool:

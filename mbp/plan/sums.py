@@ -71,7 +71,10 @@ def assembled(graph: Graph, terms: list[Term], shape: tuple[Dim, Dim]) -> Value:
     for scalars, words in by_scalars.items():
         kept = {word: number for word, number in words.items() if number != 0}
         kept = _with_diagonals(graph, kept)
-        for value in _group(graph, kept):
+        values = _group(graph, kept)
+        if scalars and len(values) > 1:
+            values = [graph.add(*map(graph.dense, values))]
+        for value in values:
             sums.append(Term((), sp.Integer(1), scalars).of(graph, value))
     if not sums:
         return graph.make("zeros", shape=shape)
@@ -150,6 +153,11 @@ def _pairs(
         del rest[word], rest[other]
         first = max((word, other), key=lambda w: (starts[w[0]], w == word))
         pairs[first] = 2 * words[first]
+    begun = {word[0] for word in pairs}
+    for word, number in list(rest.items()):
+        if sign > 0 and word[0] in begun and mirrored(graph, word) == word:
+            pairs[word] = number  # its own symmetric part, with a factor to share
+            del rest[word]
     return pairs, rest
 
 
@@ -164,38 +172,41 @@ def _factored(graph: Graph, words: dict[Word, sp.Expr]) -> list[Value]:
         return costs[word]
 
     while True:
-        best = _best_letter(graph, words, cost)
+        best = _best_factor(graph, words, cost)
         if best is None:
             break
-        letter, first, members = best
-        inner = {(w[1:] if first else w[:-1]): words[w] for w in members}
+        shared, first, members = best
+        n = len(shared)
+        inner = {(w[n:] if first else w[:-n]): words[w] for w in members}
         words = {w: number for w, number in words.items() if w not in members}
         numbers = {abs(number) for number in inner.values()}
         common = numbers.pop() if len(numbers) == 1 else sp.Integer(1)
+        common *= sp.sign(next(iter(inner.values())))
         inside = graph.add(*_factored(graph, {w: c / common for w, c in inner.items()}))
-        product = graph.product((letter, inside) if first else (inside, letter))
+        product = graph.product((*shared, inside) if first else (inside, *shared))
         values.append(graph.scale(graph.number(common), product))
     values += [graph.scale(graph.number(number), graph.product(w)) for w, number in words.items()]
     return values
 
 
-def _best_letter(
+def _best_factor(
     graph: Graph, words: Iterable[Word], cost: Callable[[Word], float]
-) -> tuple[Value, bool, list[Word]] | None:
-    """The first (or last) letter whose taking out saves most, with the words that have it."""
-    best: tuple[float, Value, bool, list[Word]] | None = None
+) -> tuple[Word, bool, list[Word]] | None:
+    """The common beginning (or end) whose taking out saves most, with the words that have it."""
+    best: tuple[float, int, Word, bool, list[Word]] | None = None
     for first in (True, False):
-        groups: dict[Value, list[Word]] = {}
+        groups: dict[Word, list[Word]] = {}
         for word in words:
-            if len(word) > 1:
-                groups.setdefault(word[0] if first else word[-1], []).append(word)
-        for letter, members in groups.items():
+            for n in range(1, len(word)):
+                groups.setdefault(word[:n] if first else word[-n:], []).append(word)
+        for shared, members in groups.items():
             if len(members) < 2:
                 continue
-            rests = [w[1:] if first else w[:-1] for w in members]
+            n = len(shared)
+            rests = [w[n:] if first else w[:-n] for w in members]
             inner = graph.make("stand_in", shape=(rests[0][0].rows, rests[0][-1].cols))
-            joined = cost((letter, inner) if first else (inner, letter))
+            joined = cost((*shared, inner) if first else (inner, *shared))
             saved = sum(map(cost, members)) - sum(map(cost, rests)) - joined
-            if saved > 0 and (best is None or saved > best[0]):
-                best = (saved, letter, first, members)
-    return None if best is None else best[1:]
+            if saved > 0 and (best is None or (saved, n) > best[:2]):
+                best = (saved, n, shared, first, members)
+    return None if best is None else best[2:]

@@ -1,0 +1,1 @@
+"""Measurements of the emitted layers against what one would write today."""
