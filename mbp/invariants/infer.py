@@ -41,7 +41,6 @@ from mbp.expr.nodes import (
     both,
     col,
     row,
-    topological,
 )
 from mbp.invariants.vocabulary import VOCABULARY
 
@@ -409,17 +408,8 @@ def _positive_map(A: Expr) -> Answer:
     if name in ("exp", "sigmoid", "softplus", "cosh"):
         return True
     if name in ("sqrt", "pow"):
-        return True if is_(A.args[0], "positive") or _is_root(A) else None
+        return True if is_(A.args[0], "positive") else None
     return None
-
-
-def _is_root(A: Expr) -> bool:
-    # A root is differentiable only where its argument is positive; relu is zero on an open set.
-    p = A.args[1] if A.data[0] == "pow" else build.number(0.5)
-    fractional = isinstance(p, Number) and not p.value.is_Integer
-    return fractional and not any(
-        isinstance(X, Map) and X.data[0] == "relu" for X in topological(A.args[0])
-    )
 
 
 @infers("nonnegative", Map)

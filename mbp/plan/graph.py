@@ -446,7 +446,8 @@ class Graph:
         """The diagonal of A₁ ⋯ Aₙ as a column, from the two halves that are cheapest to form."""
         if len(word) == 1:
             return self.diagonal_of(word[0])
-        cut = min(range(1, len(word)), key=lambda k: self._formed(word[:k]) + self._formed(word[k:]))
+        halves = lambda k: self._formed(word[:k]) + self._formed(word[k:])  # noqa: E731
+        cut = min(range(1, len(word)), key=halves)
         left, right = self.product(word[:cut]), self.product(word[cut:])
         if Form.DIAGONAL in (left.form, right.form):
             return self.hadamard(self.diagonal_of(left), self.diagonal_of(right))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-import sympy as sp
-
 from mbp.plan.graph import Graph
 from mbp.plan.value import Form, Value, topological
 

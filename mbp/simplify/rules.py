@@ -43,7 +43,10 @@ Operation = tuple[Kind, ...]
 
 @dataclass(frozen=True)
 class Rewrite:
-    """lhs = rhs for all operands with the declared properties and `when`; used left to right."""
+    """lhs = rhs for all operands with the declared properties and `when`; used left to right.
+
+    `domain` are properties of variables without which the left side is not differentiable.
+    """
 
     name: str
     lhs: Expr
@@ -52,6 +55,7 @@ class Rewrite:
     when: tuple[tuple[Expr, str], ...]
     source: str
     fold: bool
+    domain: tuple[Var, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,10 @@ def read(name: str, table: Mapping[str, Any]) -> Rewrite:
         return Rewrite(
             name, lhs, rhs, tuple(names.values()), when, table.get("source", ""),
             bool(table.get("fold", False)),
+            tuple(
+                variable(key, f"{table['let'][key]} {prop}")
+                for key, prop in table.get("domain", {}).items()
+            ),
         )  # fmt: skip
     except KeyError as error:
         raise RuleError(f"[{name}]: the key {error} is missing") from None

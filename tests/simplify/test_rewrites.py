@@ -41,8 +41,9 @@ def value(X: Var, sizes: dict[str, int], rng: np.random.Generator) -> NDArray[np
 def sides(rule: Rewrite, sizes: dict[str, int], seed: int) -> list[NDArray[np.float64]] | None:
     rng = np.random.default_rng(seed)
     env: dict[object, object] = dict(sizes)
+    domain = {x.name: x for x in rule.domain}
     for X in rule.variables:
-        env[X] = value(X, sizes, rng)
+        env[X] = value(domain.get(X.name, X), sizes, rng)
         if env[X] is None:
             return None
     return [evaluate(side, env) for side in (rule.lhs, rule.rhs)]
