@@ -149,11 +149,13 @@ class Graph:
         if v.op == "ones":
             return self.make("ones", shape=(v.cols, v.rows))
         if v.op == "scale_rows" and v.args[1].op == "transpose":
-            turned = (self.transpose(v.args[1]), v.args[0])
-            return self.make("scale_cols", *turned, shape=(v.cols, v.rows))
+            return self.make(
+                "scale_cols", self.transpose(v.args[1]), v.args[0], shape=(v.cols, v.rows)
+            )
         if v.op == "scale_cols" and v.args[0].op == "transpose":
-            turned = (v.args[1], self.transpose(v.args[0]))
-            return self.make("scale_rows", *turned, shape=(v.cols, v.rows))
+            return self.make(
+                "scale_rows", v.args[1], self.transpose(v.args[0]), shape=(v.cols, v.rows)
+            )
         if v in self.symmetric or (v.op == "part" and v.data[0] == "sym"):
             return v
         if v.op == "over_gaps" and v.data[0] != 0:
