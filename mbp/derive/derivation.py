@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import sympy as sp
 
 from mbp.definition import Definition
 from mbp.expr.nodes import Expr, Var
+
+Words: TypeAlias = tuple[str | Expr, ...]
+"""Words and matrix expressions side by side, such as (U | N) δU."""
+
+Side: TypeAlias = sp.Expr | str | Expr | Words
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Entries:
     """
 
     head: str
-    equations: tuple[tuple[sp.Expr | str, Expr | sp.Expr | str], ...]
+    equations: Sequence[tuple[sp.Expr | str, Side]]
     letters: Mapping[str, Expr] = field(default_factory=dict)
 
 
@@ -45,13 +51,17 @@ class Step:
         """The step with f applied to each of its matrix expressions."""
         entries = self.entries
         if entries is not None:
-            equations = tuple(
-                (lhs, f(rhs) if isinstance(rhs, Expr) else rhs) for lhs, rhs in entries.equations
-            )
+            equations = tuple((lhs, _rewritten(rhs, f)) for lhs, rhs in entries.equations)
             letters = {name: f(A) for name, A in entries.letters.items()}
             entries = replace(entries, equations=equations, letters=letters)
         lhs, rhs = (None if side is None else f(side) for side in (self.lhs, self.rhs))
         return replace(self, lhs=lhs, rhs=rhs, entries=entries)
+
+
+def _rewritten(side: Side, f: Callable[[Expr], Expr]) -> Side:
+    if isinstance(side, tuple):
+        return tuple(f(word) if isinstance(word, Expr) else word for word in side)
+    return f(side) if isinstance(side, Expr) else side
 
 
 @dataclass(frozen=True)

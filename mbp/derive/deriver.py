@@ -117,8 +117,8 @@ class _Deriver:
     def _vary(self, stage: Expr) -> Varied:
         if isinstance(stage, Var):
             return Varied(build.variation(stage), ())
-        self._prove(stage)
         varied = varied_down_to(stage, set(self.stages) - {stage})
+        self._prove(stage)
         result = simplify(varied.variation)
         self.steps.append(Step(build.variation(stage), result, varied.by))
         return Varied(result, varied.by)
@@ -186,8 +186,10 @@ class _Deriver:
         """The variation of the loss in the inputs' alone, unless the last line says it already."""
         loss = [build.inner(seeds[name], build.variation(Y)) for name, Y in self.outputs.items()]
         inputs = [(M, self.definition.inputs[name]) for name, M in functionals.items()]
+        if not inputs:
+            return
         whole = build.add(*(build.inner(M, build.variation(x)) for M, x in inputs))
-        if inputs and (len(loss) > 1 or self.steps[-1].rhs is not whole):
+        if len(loss) > 1 or self.steps[-1].rhs is not whole:
             self._line(build.add(*loss), whole, ("chain rule",))
 
     def _move(self, stage: Expr, variation: Expr, cotangent: Expr) -> dict[Expr, Expr]:

@@ -105,6 +105,11 @@ class ModuleText:
         self.saved = tuple(self.names.name(v) for v in plan.saved)
 
     def _check_names(self) -> None:
+        if class_name(self.layer.name) == self.layer.name:
+            raise MbpError(
+                f"{self.layer.name!r} would name both the function and the class of the generated "
+                "module; write it in small letters"
+            )
         for name in (*self.inputs, *self.layer.outputs):
             if name in RESERVED or name == self.layer.name:
                 raise MbpError(

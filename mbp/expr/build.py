@@ -323,10 +323,14 @@ def power(A: Expr, p: Expr) -> Expr:
     if isinstance(A, Number) and isinstance(p, Number):
         if A.value == 0 and p.value < 0:
             raise MbpError("division by zero")
+        if A.value < 0 and not p.value.is_Integer:
+            raise MbpError(f"the power ({A}) ** ({p}) is not real")
         if scalar.folds(A.value, p.value):
             value = A.value**p.value
             if value.is_Rational:
                 return number(value)
+        elif abs(A.value) != 1:
+            raise MbpError(f"the power {A} ** {p} is out of range")
     if isinstance(A, Ones) or is_one(A):
         return A
     if isinstance(p, Number) and p.value.is_Integer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from functools import cache
 from typing import TypeAlias
 
@@ -23,10 +24,12 @@ def dim(value: str | int | sp.Expr) -> Dim:
         factors = value.split("*")
         if len(factors) > 1:
             return sp.expand(sp.Mul(*(dim(factor) for factor in factors)))
-        if value.isidentifier():
+        if value.isidentifier() and not keyword.iskeyword(value):
             return sp.Symbol(value, integer=True, positive=True)
         if not value.isdecimal():
-            raise ShapeError(f"{value!r} is not a dimension: use a name or a positive integer")
+            raise ShapeError(
+                f"{value!r} is not a dimension: use a positive integer or a name that is no keyword"
+            )
         value = int(value)
     if isinstance(value, int):
         if value <= 0:

@@ -47,6 +47,7 @@ from mbp.expr.nodes import (
     col,
     row,
 )
+from mbp.expr.text import folded
 
 SUM, INNER, HADAMARD, TERM, SCRIPTED, ATOM, LETTER = range(7)
 """Binding strengths, weakest first; SCRIPTED carries a superscript, LETTER is a bare letter."""
@@ -194,7 +195,8 @@ class _Printer:
             case Sum():
                 return _joined([arg[0] if arg[1] > SUM else _group(arg[0]) for arg in args]), SUM
             case Product():
-                return " ".join(self._factors(list(args))), TERM
+                factors = [self.piece(X) for X in folded(node, self._names)]
+                return " ".join(self._factors(factors)), TERM
             case Scale():
                 return self._scaled(node)
             case Transpose(args=(Inverse(args=(X,)),)):

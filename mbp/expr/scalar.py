@@ -86,6 +86,8 @@ _BINARY: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
 
 
 _MOST_BITS = 4096
+"""More than any float64 holds, and fewer than Python prints."""
+
 _LARGEST_FOLDED = 64
 
 

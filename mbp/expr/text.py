@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
 
@@ -133,10 +133,23 @@ def _exponent(piece: Piece) -> str:
     return _within(piece, UNARY)
 
 
+def folded(node: Product, named: Iterable[Expr]) -> list[Expr]:
+    """The factors of a product, those that together are one of the `named` products as this."""
+    factors = list(node.args)
+    for X in named:
+        run = list(X.args) if isinstance(X, Product) and X is not node else []
+        for k in range(len(factors) - len(run) + 1 if run else 0):
+            if factors[k : k + len(run)] == run:
+                factors[k : k + len(run)] = [X]
+                break
+    return factors
+
+
 class _Printer:
     """Prints each node once; `names` holds the nodes that print as a name."""
 
     def __init__(self, names: Mapping[Expr, str]) -> None:
+        self._names = names
         self._done: dict[Expr, Piece] = {node: (name, ATOM) for node, name in names.items()}
 
     def piece(self, node: Expr) -> Piece:
@@ -164,7 +177,8 @@ class _Printer:
             case Sum():
                 return _sum(args), SUM
             case Product():
-                return " @ ".join(_within(arg, UNARY) for arg in args), TERM
+                factors = map(self.piece, folded(node, self._names))
+                return " @ ".join(_within(piece, UNARY) for piece in factors), TERM
             case Scale():
                 return self._scaled(node)
             case Transpose():

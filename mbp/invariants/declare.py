@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from dataclasses import dataclass
 
 from mbp.errors import PropertyError, ShapeError
@@ -71,10 +72,10 @@ def _checked(name: str, rows: Dim, cols: Dim, properties: list[str]) -> tuple[st
 
 def check_name(name: str) -> None:
     """Raises MbpError for a variable name that is no identifier, a keyword, reserved or taken."""
-    if not name.isidentifier() or keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        raise ShapeError(
-            f"{name!r} cannot name a variable: use an identifier that is no Python keyword"
-        )
+    plain = unicodedata.normalize("NFKC", name) == name  # Python reads others as another name
+    taken = keyword.iskeyword(name) or keyword.issoftkeyword(name)
+    if not name.isidentifier() or not plain or taken:
+        raise ShapeError(f"{name!r} cannot be a name: use an identifier that is no Python keyword")
     if name in ("G", "d", "torch", "self") or name.startswith(("G_", "_")):
         raise ShapeError(f"{name!r} is reserved; choose another name")
     if name in FUNCTION_NAMES:

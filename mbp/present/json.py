@@ -12,6 +12,7 @@ from mbp.expr.text import text
 from mbp.invariants.declare import declaration_text
 from mbp.present.entries import entries
 from mbp.present.page import Page, page
+from mbp.present.text import entry_rows
 
 
 def rendered(derivation: Derivation) -> str:
@@ -58,6 +59,9 @@ def _steps(shown: Page) -> list[dict[str, Any]]:
     said: list[str] = []
     for step in shown.steps:
         said += [word for word in (step.heading, step.note) if word]
+        if step.entries is not None:
+            rows = "; ".join(f"{lhs} = {rhs}" for lhs, rhs in entry_rows(shown, step))
+            said.append(f"{step.entries.head}: {rows}")
         if step.lhs is None or step.rhs is None:
             continue
         steps.append(_step(shown, step, said))

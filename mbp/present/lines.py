@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import sympy as sp
-
-from mbp.derive.derivation import Derivation, Step
+from mbp.derive.derivation import Derivation, Side, Step
 from mbp.expr.latex import latex, letter, scalar_latex
 from mbp.expr.nodes import Expr
 from mbp.expr.parser import FUNCTION_NAMES
@@ -85,6 +83,7 @@ def _proof(shown: Page) -> Iterator[Part]:
             if step.note:
                 items.append(step.note)
             if step.entries is not None:
+                # A display of its own for each class of entries.
                 items.append(f"{step.entries.head[0].upper()}{step.entries.head[1:]}:")
                 rows = shown.entries(step)
                 items.append([Line(_side(shown, lhs), _side(shown, rhs)) for lhs, rhs in rows])
@@ -101,8 +100,10 @@ def _proof(shown: Page) -> Iterator[Part]:
         yield Part(title, tuple(items))
 
 
-def _side(shown: Page, side: Expr | sp.Expr | str) -> str:
+def _side(shown: Page, side: Side) -> str:
     """A side of an equation between entries."""
+    if isinstance(side, tuple):
+        return "".join(_side(shown, word) for word in side)
     if isinstance(side, Expr):
         return shown.latex(side)
     if isinstance(side, str):

@@ -10,7 +10,7 @@ from itertools import count
 import sympy as sp
 
 from mbp.definition import Definition
-from mbp.derive.derivation import Derivation, Step
+from mbp.derive.derivation import Derivation, Side, Step
 from mbp.expr import build
 from mbp.expr.latex import latex
 from mbp.expr.nodes import Expr, Kernel, Output, Var, topological
@@ -106,7 +106,7 @@ class Page:
             names = {node: name for node, name in names.items() if node is not step.rhs}
         return printed(step.lhs, self.names), printed(step.rhs, names)
 
-    def entries(self, step: Step) -> Iterator[tuple[sp.Expr | str, Expr | sp.Expr | str]]:
+    def entries(self, step: Step) -> Iterator[tuple[Side, Side]]:
         """The equations of a step between entries, in this page's letters, new ones explained."""
         assert step.entries is not None
         letters: dict[str, str] = {}
@@ -117,12 +117,18 @@ class Page:
                 if any(isinstance(lhs, str) for lhs, _ in step.entries.equations):
                     yield letters[own], A
 
-        def renamed(side: Expr | sp.Expr | str) -> Expr | sp.Expr | str:
-            if isinstance(side, str):
-                return _LETTER.sub(lambda m: m[1] + letters.get(m[2], m[2]), side)
-            if isinstance(side, Expr):
-                return side
-            return side.xreplace({s: sp.Symbol(str(renamed(s.name))) for s in side.free_symbols})
+        def word(side: str) -> str:
+            return _LETTER.sub(lambda m: m[1] + letters.get(m[2], m[2]), side)
+
+        def renamed(side: Side) -> Side:
+            match side:
+                case str():
+                    return word(side)
+                case tuple():
+                    return tuple(word(w) if isinstance(w, str) else w for w in side)
+                case sp.Expr():
+                    return side.xreplace({s: sp.Symbol(word(s.name)) for s in side.free_symbols})
+            return side
 
         for lhs, rhs in step.entries.equations:
             yield renamed(lhs), renamed(rhs)
@@ -212,6 +218,8 @@ def page(derivation: Derivation, *, masks: bool = False) -> Page:
     )
     names: dict[Expr, str] = {node: name for name, node in where.items()}
     for name, Y in (*outputs.items(), *_definitions(derivation)):
+        if isinstance(Y, Var):  # an input that is passed on keeps its name
+            continue
         names.setdefault(build.variation(Y), f"d({name})")
         names.setdefault(build.variation(lower(Y)), f"d({name})")
     letters: dict[str, Expr] = {}

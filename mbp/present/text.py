@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from mbp.derive.derivation import Derivation, Step
+from mbp.derive.derivation import Derivation, Side, Step
 from mbp.expr.nodes import Expr, Sum
 from mbp.expr.text import text
 from mbp.present.page import CONVENTION, Page, page
@@ -101,9 +101,19 @@ def _entries(shown: Page, step: Step) -> Iterator[str]:
     if step.entries is None:
         return
     yield f"  {step.entries.head}:"
-    rows = [(str(lhs), shown.text(rhs) if isinstance(rhs, Expr) else str(rhs))
-            for lhs, rhs in shown.entries(step)]  # fmt: skip
-    yield from (f"  {line}" for line in _equations(rows))
+    yield from (f"  {line}" for line in _equations(list(entry_rows(shown, step))))
+
+
+def entry_rows(shown: Page, step: Step) -> Iterator[tuple[str, str]]:
+    """The equations of a step between entries, as text."""
+    for lhs, rhs in shown.entries(step):
+        yield _side(shown, lhs), _side(shown, rhs)
+
+
+def _side(shown: Page, side: Side) -> str:
+    if isinstance(side, tuple):
+        return "".join(_side(shown, word) for word in side)
+    return shown.text(side) if isinstance(side, Expr) else str(side)
 
 
 def _results(shown: Page) -> Iterator[str]:

@@ -36,11 +36,15 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Hidden:
-    """Columns of a frame that was introduced: of the factor `whole` when it has one label."""
+    """Columns of a frame that was introduced: of the factor `whole` when it has one label.
+
+    Otherwise they span the range of the matrix `of`.
+    """
 
     letter: Expr
     label: Label
     whole: Expr | None
+    of: Expr
 
 
 @dataclass(frozen=True, eq=False)
@@ -435,13 +439,14 @@ class Frames:
         if rank is None and (common is None or common.size == component.dim):
             label = common or self._label(component.dim)
             component.labels = (label,)
-            F: Columns = (Mark(Hidden(X, label, outputs_of(rule, X)[index])),)
+            F: Columns = (Mark(Hidden(X, label, outputs_of(rule, X)[index], X)),)
             component.F = {label: F}
         else:
             label = common or self._label(rank if rank is not None else component.dim)
             null = self._label(sp.expand(component.dim - label.size), null=True)
             component.labels = (label, null)
-            F = (Mark(Hidden(X, label, outputs_of(rule, X)[index] if rank is None else None)),)
+            whole = outputs_of(rule, X)[index] if rank is None else None
+            F = (Mark(Hidden(X, label, whole, X if index == 0 else build.transpose(X))),)
             component.F = {label: F, null: (Mark(Null(component.dim, ((F, F),))),)}
         component.G = dict(component.F)
 

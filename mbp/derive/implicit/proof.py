@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import sympy as sp
+from sympy.polys.matrices import DomainMatrix
 
-from mbp.derive.derivation import Entries, Step
+from mbp.derive.derivation import Entries, Step, Words
 from mbp.derive.implicit.frames import Columns, FrameError, Hidden, Label, Mark, Null, transposed
 from mbp.derive.implicit.matrix_form import MatrixForm
 from mbp.derive.implicit.pairs import (
@@ -188,9 +189,10 @@ class Report:
         """The freedoms that were fixed, one for each block of an output."""
         for pair, place in dict.fromkeys((p, x) for p in self.form.pairs for x in p.free):
             y = place.letter
-            left = readable(self.form.frames.dual(y, 0, pair.row), transpose=True)
+            left = readable(transposed(self.form.frames.dual(y, 0, pair.row)))
             right = readable(self.form.frames.dual(y, 1, pair.col))
-            part = " ".join(name for name in (left, f"d{y}", right) if name)
+            sides = ("".join(map(str, words)) for words in (left, (f"d{y}",), right))
+            part = " ".join(side for side in sides if side)
             if pair.case == ACROSS:
                 yield Gauge(str(y), part, "it is set to zero")
             else:
@@ -220,7 +222,7 @@ class Report:
             place.letter for pair in self.form.pairs for line in pair.equations for place in line
         }
         letters = [x for x in frames.setting.letters if x in known and x not in self.outputs]
-        rows: list[tuple[sp.Expr | str, Expr | sp.Expr | str]] = [
+        rows: list[tuple[str, Words | Expr]] = [
             (f"d{x}", self._frame(x)) for x in (*self.outputs, *letters)
         ]
         for number, e in enumerate(self.equations):
@@ -234,22 +236,24 @@ class Report:
             for s in frames.spectra if k.has(index_symbol(s, "i"), index_symbol(s, "j"))
         }
         rows += [(s.name, frames.spectra[s]) for s in frames.spectra if s in used]
-        null = any("N" in str(row).split("|")[-1] for _, row in rows if isinstance(row, str))
+        null = any("N" in row for _, row in rows if isinstance(row, tuple))
         completing = ", where N completes the columns before it" if null else ""
         return Entries(f"in the frames{completing}", tuple(rows))
 
-    def _frame(self, y: Expr | int) -> str:
+    def _frame(self, y: Expr | int) -> Words:
         frames = self.form.frames
+        core = f"δ{_lump(y) if isinstance(y, int) else y}"
         sides = []
         for which in (0, 1):
-            columns = [
-                readable(frames.basis(y, which, label)) or "I" for label in frames.labels(y, which)
-            ]
-            joined = columns[0] if len(columns) == 1 else f"({' | '.join(columns)})"
-            sides.append("" if joined == "I" else joined)
-        right = f"{sides[1]}ᵀ" if sides[1] else ""
-        core = f"δ{_lump(y) if isinstance(y, int) else y}"
-        return " ".join(part for part in (sides[0], core, right) if part)
+            columns = [frames.basis(y, which, label) for label in frames.labels(y, which)]
+            words = [readable(c) or ("I",) for c in columns]
+            if len(words) > 1:
+                inner = [w for part in words for w in (" | ", *part)][1:]
+                words = [("(", *inner, ")")]
+            sides.append(() if words[0] == ("I",) else words[0])
+        left = (*sides[0], " ") if sides[0] else ()
+        right = (" ", *sides[1], "ᵀ") if sides[1] else ()
+        return (*left, core, *right)
 
     def _transformed(self, number: int, e: Equation) -> Iterator[Step]:
         """The varied equation in frames, for each pair of labels of its sides."""
@@ -309,7 +313,7 @@ class Report:
         """The system with its invariants used up, known = unknown, and its solution."""
         fixed = _fixed(pair)
         system = [(entry_symbol(p), self._sum(line)) for p, line in fixed.items()]
-        for line in pair.equations:
+        for line in _independent(pair.equations):
             left: Line = {}
             for p, k in line.items():
                 for q, c in fixed.get(p, {p: sp.Integer(1)}).items():
@@ -361,6 +365,18 @@ def _fixed(pair: Pair) -> dict[Place, Line]:
     return found
 
 
+def _independent(lines: tuple[Line, ...]) -> Iterator[Line]:
+    """The lines that do not follow from those before them."""
+    places = list(dict.fromkeys(place for line in lines for place in line))
+    kept: list[list[sp.Expr]] = []
+    for line in lines:
+        row = [line.get(place, sp.Integer(0)) for place in places]
+        stacked = DomainMatrix.from_list_sympy(len(kept) + 1, len(places), [*kept, row])
+        if stacked.to_field().rank() > len(kept):
+            kept.append(row)
+            yield line
+
+
 def _lump(number: int) -> str:
     """The letter of what is known in an equation whose coefficients are not diagonal."""
     return "W" if number == 0 else f"W{number}"
@@ -389,22 +405,28 @@ class OperatorReport:
     def steps(self) -> Iterator[Step]:
         """The equations, their variation, the stacked system solved."""
         yield from opening(self.equations, self.outputs)
-        stacked = [("vec(L dY R)", "kron(Rᵀ, L) vec(dY)"), ("the coefficient", self.coefficient)]
-        yield Step(None, None, entries=Entries("stacked, with", tuple(stacked)))
+        names = ", ".join(f"d{y}" for y in self.outputs)
+        stacked = (("vec(L dY R)", ("kron(Rᵀ, L) vec(dY)",)), ("C", self.coefficient))
+        head = f"stacked, C the coefficient of vec({names})"
+        yield Step(None, None, entries=Entries(head, stacked))
         for y, dy in self.variations.items():
             yield Step(Variation(y), dy, (BACK,))
 
 
-def readable(columns: Columns, transpose: bool = False) -> str:
-    """Columns of a frame as a person writes them; empty for the identity."""
-    names = []
-    for mark in transposed(columns) if transpose else columns:
+def readable(columns: Columns) -> Words:
+    """Columns of a frame as a person writes them; nothing for the identity."""
+    words: list[str | Expr] = []
+    for mark in columns:
         atom = mark.atom
-        name = "N" if isinstance(atom, Null) else str(
-            atom.whole or f"range({atom.letter})" if isinstance(atom, Hidden) else atom
-        )
-        names.append(f"{name}ᵀ" if mark.transposed else name)
-    return " ".join(names)
+        if isinstance(atom, Null):
+            words += [" ", "Nᵀ" if mark.transposed else "N"]
+        elif isinstance(atom, Hidden) and atom.whole is None:
+            words += [" ", "range(", atom.of, ")ᵀ" if mark.transposed else ")"]
+        else:
+            X = atom.whole if isinstance(atom, Hidden) else atom
+            assert X is not None
+            words += [" ", X, "ᵀ"] if mark.transposed else [" ", X]
+    return tuple(words[1:])
 
 
 def _larger(size: Dim) -> tuple[Dim, Dim]:

@@ -1,9 +1,11 @@
 """What comes out reads as the literature writes it, with its conditions and its proof."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+import sympy as sp
 
 from mbp.derive.implicit import definition, variation_of
 from mbp.derive.implicit.proof import BACK
@@ -101,3 +103,22 @@ def test_every_stated_line_of_the_proof_holds(name: str) -> None:
         assert step.lhs is not None and step.rhs is not None
         left, right = evaluate(step.lhs, env), evaluate(step.rhs, env)
         assert np.abs(left - right).max() < 1e-9 * max(1.0, np.abs(left).max()), step
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_solution_of_each_scalar_system_solves_it(name: str) -> None:
+    found = variation_of(definition(name, BUILT_IN[name]))
+    outputs = tuple(f"δ{y.name}_" for y in found.definition.outputs)
+    classes = [s.entries for s in found.steps if s.entries is not None][1:]
+    checked = 0
+    for system, solved in pairwise(classes):
+        if solved.head != "so that":
+            continue
+        invariants = {x: y for x, y in system.equations if str(x).startswith(outputs)}
+        for known, unknown in system.equations:
+            if known not in invariants:
+                left = unknown.subs(invariants).subs(dict(solved.equations)) - known
+                assert sp.simplify(left) == 0, (known, unknown)
+                assert unknown.subs(dict(solved.equations)) != unknown
+                checked += 1
+    assert checked or name in ("sylvester", "lyapunov", "inv")
