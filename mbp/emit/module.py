@@ -18,7 +18,7 @@ from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Output, Var, variables
 from mbp.expr.text import text
 from mbp.plan.program import Plan, Program
-from mbp.plan.value import Value
+from mbp.plan.value import Form, Value
 from mbp.present.page import Page, page
 from mbp.rulebook import RULEBOOK
 
@@ -40,7 +40,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
 
 RESERVED = (
     "torch", "np", "jax", "jnp", "Array", "vjp", "jvp",
-    "nn", "Tensor", "Any", "Function", "Literal", "Callable", "ctx", "self", "given",
+    "nn", "Tensor", "Any", "Function", "Literal", "Callable", "forward_ad", "ctx", "self", "given",
     "dtype", "layer", "rank_report", "RankReport", *OPTIONS,
 )  # fmt: skip
 """Names that an emitted module uses itself."""
@@ -130,6 +130,12 @@ class ModuleText:
         return any(
             v.op in frames or (v.op == "call" and ("rtol", "rtol") in v.data[1]) for v in values
         )
+
+    def _has_own_derivative(self) -> bool:
+        """Whether autograd of the forward pass would differ: at ties, or by the projection."""
+        values = self.plan.forward.values
+        structured = (self.inputs[name].properties for name in self.differentiable)
+        return any(v.form is Form.CALL for v in values) or any(structured)
 
     def _module_names(self) -> Names:
         names = Names(hints=self.plan.hints)
@@ -243,8 +249,6 @@ class ModuleText:
         linked = {x.name for x in variables(*derivation.gradients.values())}
         primal = tuple(t for t in self.tensors if t in linked or t in gradients.tensors)
         kept = (*primal, *self.saved)
-        used = (*self.differentiable, *variations.tensors)
-        kept_forward = tuple(t for t in dict.fromkeys((*kept, *used)) if t not in tangents)
         context: dict[str, Any] = {
             "name": layer.name,
             "cls": class_name(layer.name),
@@ -257,11 +261,11 @@ class ModuleText:
             "cotangents": list(self.cotangents),
             "extra": list(extra),
             "saved": list(self.saved),
+            "own_derivative": self._has_own_derivative(),
             "first": forward,
             "gradients": gradients,
             "variations": variations,
             "kept": list(kept),
-            "kept_forward": list(kept_forward),
             "gradient_names": [f"grad_{x}" for x in self.differentiable],
             "backward_tensors": [*primal, *self.cotangents, *self.saved],
             "backward_returned": [
@@ -274,7 +278,9 @@ class ModuleText:
             "second": None,
         }
         if plan.second is not None and plan.second_variation is not None:
-            context |= self._second(plan.second, plan.second_variation, primal)
+            context |= self._second(plan.second, plan.second_variation, primal, variations)
+        used = (*kept, *self.differentiable, *context["variation_tensors"])
+        context["kept_forward"] = [t for t in dict.fromkeys(used) if t not in tangents]
         context["ranges"] = None
         if plan.ranges is not None:
             context["ranges"] = self.function(
@@ -284,7 +290,7 @@ class ModuleText:
         return context | self._interface(list(extra))
 
     def _second(
-        self, program: Program, variation: Program, primal: tuple[str, ...]
+        self, program: Program, variation: Program, primal: tuple[str, ...], variations: _Function
     ) -> dict[str, Any]:
         derivation = self.plan.second_derivation
         assert derivation is not None
@@ -320,6 +326,26 @@ class ModuleText:
             ],
             "second_tangents_all": [f"d{x}" for x in (*primal, *self.cotangents)],
             "second_variation_tensors": list(second_variations.tensors),
+            **self._along(backward, second, over, varied, variations),
+        }
+
+    def _along(
+        self, backward: tuple[str, ...], second: _Function, over: tuple[str, ...],
+        varied: Sequence[str], variations: _Function,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The variation as a function to differentiate again, by the programs of reverse mode."""
+        tangents = tuple(f"d{x}" for x in self.differentiable)
+        given = dict.fromkeys((*backward, *second.tensors, *variations.tensors, *tangents))
+        passed = [t for t in given if t not in (*self.cotangents, *over)]
+        along = dict(zip(over, tangents))
+        second_along = [along.get(t, t) for t in second.tensors]
+        returned = {**{x: f"grad_{x}" for x in varied}, **{t: f"grad_{t}" for t in tangents}}
+        return {
+            "variation_tensors": passed,
+            "along_kept": [t for t in passed if t in (*backward, *second_along)],
+            "along_gradients": [f"grad_{t}" for t in tangents],
+            "second_along": second_along,
+            "along_returned": [returned.get(t, "None") for t in (*passed, *self.constants)],
         }
 
     # --- what the caller sees -----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,6 +44,11 @@ class Property:
         if sides is None:
             return None
         return _vary(sides[0], X), _vary(sides[1], X)
+
+    @property
+    def is_curved(self) -> bool:
+        """Whether the admissible variations depend on X, not only on its shape."""
+        return self.tangent is not None and re.search(r"\bX\b", self.tangent) is not None
 
     def project(self, M: Expr, X: Expr) -> Expr:
         """The orthogonal projection of M onto the admissible variations of X."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from mbp.derive.derivation import Derivation
+from mbp.derive.deriver import project
 from mbp.expr import build
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Var
 from mbp.expr.nodes import topological as expressions_below
-from mbp.invariants.infer import is_palindrome
+from mbp.invariants.infer import declared, is_palindrome
+from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering
 from mbp.plan.residual import residual_form
@@ -90,10 +92,10 @@ def plan(
         spelled, formed = residual_form(Y)
         outputs[name] = spelled if formed else simplify(Y)
         residuals |= formed
-    parts: list[Mapping[str, Expr]] = [outputs, derivation.gradients, derivation.variations]
+    parts: list[Mapping[str, Expr]] = [outputs, derivation.gradients, _for_any_tangent(derivation)]
     variables = [*layer.inputs.values(), *derivation.cotangents.values()]
     if second is not None:
-        parts += [second.gradients, second.variations]
+        parts += [second.gradients, _for_any_tangent(second)]
         variables += [*second.definition.inputs.values(), *second.cotangents.values()]
     compared = compared_ranges(tuple(layer.outputs.values()))
     if compared is not None:
@@ -145,6 +147,23 @@ def plan(
         ranges,
         compared or {},
     )
+
+
+def _for_any_tangent(derivation: Derivation) -> Mapping[str, Expr]:
+    """The variations, taking the admissible part of any tangent: the transpose of the gradients.
+
+    Where that part is a matter of structure, reading a tangent takes it already.
+    """
+    admissible: dict[Expr, Expr] = {}
+    for x in derivation.definition.inputs.values():
+        if any(VOCABULARY[name].is_curved for name in declared(x)):
+            admissible[build.variation(x)] = project(build.var(f"d{x.name}", *x.shape), x)
+    if not admissible:
+        return derivation.variations
+    return {
+        name: simplify(build.substitute(dY, admissible))
+        for name, dY in derivation.variations.items()
+    }
 
 
 _SVD = ("svd", "svd_full")

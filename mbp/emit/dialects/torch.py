@@ -48,7 +48,7 @@ TORCH = Dialect(
         "kron": "_kron({a}, {b})",
         "kron_left": "_kron_left({a}, {b})",
         "kron_right": "_kron_right({a}, {b})",
-        "largest": "{A}.abs().amax((-2, -1), keepdim=True)",
+        "largest": "_largest({A})",
         "logdet": "torch.linalg.slogdet({a})[1][..., None, None]",
         "lu_factor": "torch.linalg.lu_factor_ex({a})",
         "lu_solve": "torch.linalg.lu_solve({a}, {b}, {c})",
