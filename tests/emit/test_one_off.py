@@ -1,0 +1,62 @@
+"""A one-off layer's module differentiates twice, computes in enough precision, names bad shapes."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from mbp.api import one_off_layer
+from mbp.emit import emit_text, load
+
+DTYPE = torch.float64
+
+
+@pytest.fixture(scope="module")
+def o2p():
+    layer = one_off_layer(
+        "logm(F.T @ F + eps * eye(d))", {"F": "m d", "eps": "scalar positive constant"}, "o2p"
+    )
+    derivation = layer.derive()
+    module = load(emit_text(derivation), "o2p")
+    return lambda F: module.o2p(F, 1e-2)
+
+
+@pytest.fixture
+def F():
+    return torch.randn(5, 3, dtype=DTYPE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (2, 3), (2, 4, 3), (1, 1)])
+def test_first_and_second_derivatives_hold(o2p, shape):
+    torch.manual_seed(0)
+    F = torch.randn(*shape, dtype=DTYPE, requires_grad=True)
+    assert gradcheck(o2p, (F,))
+    assert gradgradcheck(o2p, (F,))
+
+
+def test_derivatives_hold_at_repeated_singular_values(o2p):
+    torch.manual_seed(0)
+    F = torch.linalg.qr(torch.randn(5, 3, dtype=DTYPE))[0].requires_grad_()
+    assert gradcheck(o2p, (F,))
+    assert gradgradcheck(o2p, (F,))
+
+
+def test_without_a_second_derivation_double_backward_is_refused(F):
+    derivation = one_off_layer("logm(F.T @ F)", {"F": "m d"}, "plain").derive()
+    module = load(emit_text(derivation, second=None), "plain")
+    x = F.clone().requires_grad_()
+    (first,) = torch.autograd.grad(module.plain(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(first.sum(), x)
+
+
+def test_half_precision_is_computed_in_float32(o2p, F):
+    C = o2p(F.bfloat16())
+    assert C.dtype == torch.bfloat16
+    torch.testing.assert_close(C.double(), o2p(F.bfloat16().double()), rtol=1e-2, atol=1e-2)
+
+
+def test_wrong_shapes_are_named():
+    derivation = one_off_layer("A @ B", {"A": "m n", "B": "n p"}, "product").derive()
+    module = load(emit_text(derivation), "product")
+    with pytest.raises(ValueError, match=r"B has shape \(4, 2\).*n = 3"):
+        module.product(torch.ones(2, 3), torch.ones(4, 2))
