@@ -39,12 +39,25 @@ Each of these raises; nothing here gives a wrong number. Tried on {layers}.
 - `on_tie="raise"` looks at values, which no trace can: inside `torch.compile` and `torch.export`
   it acts like `"nan"`, under `vmap` PyTorch raises.
 
+## Several processes
+
+- `torchrun --nproc-per-node 2 -m examples.distributed.data_parallel` trains under
+  `DistributedDataParallel`; the gradients of a step are those of one process with the whole
+  batch, to 1e-10.
+- `torchrun --nproc-per-node 2 -m examples.distributed.cuts` spreads the rows of one image. J₁ and
+  J₂ need only sums over rows of d×d and k×d numbers, so each process sends, forward and backward,
+  2d² + kd + k numbers for J₂ and 2d more for J₁, besides the gradients of the network's weights,
+  whatever m is. Value and gradient are those of the whole image to 1e-10 on 1, 2 and 4 processes.
+  A first sum makes the columns of F orthonormal: at a condition number of 1e6 the gradient then
+  agrees with `ncuts_j2` to 2e-10, where the plain Gram matrix has lost every digit. Directions
+  below √(d ε) of the largest singular value, some 1e-8, count as dead.
+
 ## How a layer is built
 
 - A layer is a `torch.autograd.Function` whose backward is a second one with its own derived
   backward. What the forward pass keeps for the backward is an output marked non-differentiable.
-- The jvp is the derived variation; it takes the admissible part of any tangent, so that it is the
-  transpose of the gradient. Its own backward is made of the two backward programs.
+- The jvp is the derived variation, in eager mode; it takes the admissible part of any tangent, so
+  that it is the transpose of the gradient. Its own backward is made of the two backward programs.
 - Autocast is off inside, forward and backward; half precision is computed in float32.
 - Modules hold no parameters and no buffers: `state_dict` is empty, constants are attributes.
 """

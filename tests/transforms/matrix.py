@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
@@ -195,6 +196,24 @@ def double_backward(case: Case) -> float:
     x = leaves(case.free)
     first = torch.autograd.grad(case.of_free(*x), x, create_graph=True)
     return error(torch.autograd.grad(dot(first, directions(x)), x), _curvature(case))
+
+
+def _checked(case: Case, check: Callable[..., bool], *points: Tensors) -> float:
+    return (
+        0.0
+        if all(check(case.of_free, leaves(x), raise_exception=False) for x in points)
+        else torch.inf
+    )
+
+
+def all_coordinates(case: Case) -> float:
+    """PyTorch's gradcheck in every coordinate, of a sample and of a batch; 0 if it passes."""
+    return _checked(case, gradcheck, case.free, _batch(case))
+
+
+def all_coordinates_twice(case: Case) -> float:
+    """PyTorch's gradgradcheck; 0 if it passes."""
+    return _checked(case, gradgradcheck, case.free)
 
 
 # --- tracing ------------------------------------------------------------------------------------
@@ -426,6 +445,8 @@ DERIVATIVES = (
     Transform("jacrev(jacrev)", reverse_over_reverse, DIFFERENCES),
     Transform("jacrev(jacfwd)", reverse_over_forward, DIFFERENCES),
     Transform("double backward", double_backward, DIFFERENCES),
+    Transform("gradcheck", all_coordinates),
+    Transform("gradgradcheck", all_coordinates_twice),
 )
 TRACING = (
     Transform("compile", compiled_backward, traced=True),

@@ -1,0 +1,1 @@
+"""Layers over several processes: batches in parallel, and one image whose rows are spread."""
