@@ -25,6 +25,8 @@ DEFICIENT = replace(
 def layers_for(row):
     if row.title == "compile, inductor":
         return ["o2p"]  # a C++ compiler's minute
+    if row.title == "compile, dynamic":
+        return [*TRACED, "o2p_svd"]  # which compares its dimensions
     return TRACED if row.traced else list(CASES)
 
 
