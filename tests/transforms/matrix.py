@@ -414,6 +414,20 @@ def no_samples(case: Case) -> float:
     return error(shaped, (*expected, *expected, *wanted, *wanted))
 
 
+def nothing(case: Case) -> float:
+    """Matrices without rows and columns: outputs and both derivatives have the right shape."""
+    x = [
+        a.new_zeros([0] * a.dim()).requires_grad_(want)
+        for a, want in zip(case.inputs, case.differentiable, strict=True)
+    ]
+    outputs = case.outputs(*x)
+    expected = [Y.new_zeros([0] * Y.dim()) for Y in case.outputs(*case.inputs)]
+    wanted = [a for a in x if a.requires_grad]
+    first = torch.autograd.grad(outputs, wanted, outputs, create_graph=True)
+    torch.autograd.grad(first, wanted, first, allow_unused=True)
+    return error((*outputs, *first), (*expected, *wanted))
+
+
 # --- the matrix ---------------------------------------------------------------------------------
 
 
@@ -468,6 +482,7 @@ MODULES = (
     Transform("strided", strided),
     Transform("expanded", expanded),
     Transform("no samples", no_samples),
+    Transform("empty", nothing),
 )
 
 
