@@ -29,6 +29,12 @@ def test_extras_agree_with_the_constraints() -> None:
     assert pins.items() <= constraints().items()
 
 
+def test_the_data_packages_are_installed_as_pinned() -> None:
+    data = pinned((ROOT / "requirements" / "data.txt").read_text().splitlines())
+    assert data
+    assert data == {name: version(name) for name in data}
+
+
 def test_every_dependency_is_constrained() -> None:
     seen, pending = set(), ["mbp[dev,examples]"]
     while pending:
