@@ -128,7 +128,7 @@ def _layer_of_file(path: Path, name: str) -> Layer:
 
 
 def _executed(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     folder = str(path.resolve().parent)
@@ -143,10 +143,11 @@ def _executed(path: Path) -> ModuleType:
 
 
 def _fault(path: Path, error: BaseException) -> MbpError:
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    own = str(path.resolve())
+    if isinstance(error, SyntaxError) and error.filename == own:
         return MbpError(f"{path}:{error.lineno}: {error.msg}")
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    lines = [frame.lineno for frame in frames if frame.filename == own]
     place = f"{path}:{lines[-1]}" if lines else str(path)
     if isinstance(error, MbpError):
         return MbpError(f"{place}: {error.message}", text=error.text, column=error.column)

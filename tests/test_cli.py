@@ -235,3 +235,26 @@ def test_the_gradient_in_a_definite_matrix_is_projected(capsys):
     assert main(["derive", "-e", "tr(A @ X)", *let, "--format", "json"]) == 0
     gradient = json.loads(capsys.readouterr().out)["gradients"]["X"]
     assert gradient in ("sym(A)", "A / 2 + A.T / 2", "A.T / 2 + A / 2")
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("import mbp\n\nx = 1 / 0\n", ":3: ZeroDivisionError"),
+        ("import mbp\ndef (:\n", ":2: invalid syntax"),
+        ("import mbp\n@mbp.layer(X='n n symmetric antisymmetric')\ndef f(X): ...\n", ":2: X"),
+        ("raise SystemExit\n", ":1: SystemExit"),
+    ],
+)
+def test_a_fault_in_a_users_file_is_placed_by_its_line(
+    source, place, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "mine.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    assert f"mine.py{place}" in refused(["derive", "mine.py:f"], capsys)
+
+
+@pytest.mark.parametrize("text", ["9**9**9 * X", "2**100000 * X", "(-2)**0.5 * X"])
+def test_numbers_out_of_range_are_refused_at_once(text, capsys):
+    arguments = ["derive", "-e", text, "--let", "X: m n"]
+    assert "^" in refused(arguments, capsys)

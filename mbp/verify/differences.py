@@ -7,7 +7,7 @@ there (signs, the rotation of the completion U₂ of a full SVD), so that U₂�
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,11 +178,11 @@ def directional_derivatives(
 
     if at is not FLOAT64:
         return difference(at.matrix(at.epsilon ** (1 / 3))[0, 0])
-    found = [difference(_FIRST_STEP)]
-    best, least = found[0], np.inf
-    previous = [found]
+    step, found = _within_domain(difference)
+    best, least = found, np.inf
+    previous = [[found]]
     for k in range(1, _MOST_HALVINGS):
-        row = [difference(_FIRST_STEP / 2**k)]
+        row = [difference(step / 2**k)]
         for order, farther in enumerate(previous[-1][:_HIGHEST_ORDER], start=1):
             weight = 4.0**order
             row.append([
@@ -196,6 +196,20 @@ def directional_derivatives(
             break
         previous.append(row)
     return best
+
+
+def _within_domain(difference: Callable[[Any], list[Array]]) -> tuple[float, list[Array]]:
+    """The largest step that stays where the expressions are finite, with its difference."""
+    for k in range(_MOST_HALVINGS):
+        step = _FIRST_STEP / 2**k
+        with np.errstate(all="ignore"):
+            try:
+                found = difference(step)
+            except np.linalg.LinAlgError:  # what LAPACK makes of NaN
+                continue
+        if all(np.isfinite(dY).all() for dY in found):
+            return step, found
+    raise MbpError("no finite difference: the expressions are finite at a point alone")
 
 
 def _gap(found: list[Array], other: list[Array]) -> float:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.expr.parser import parse
 from mbp.invariants.declare import declare
@@ -15,6 +16,7 @@ from mbp.verify.differences import (
     random_instance,
 )
 from mbp.verify.evaluate import Interpreter
+from mbp.verify.instances import curve
 
 BOTH = pytest.mark.parametrize(
     ("at", "tolerance"), [(FLOAT64, 1e-9), (multiprecision(50), 1e-25)], ids=["float64", "mpmath"]
@@ -123,3 +125,11 @@ def test_differences_resolve_a_nearly_singular_system() -> None:
     value = Interpreter(instance.at(0.0)).value(Y)
     equation = point[A] @ dY + dY @ point[A] + direction[A] @ value + value @ direction[A]
     assert np.abs(equation).max() < 1e-7 * np.abs(dY).max()
+
+
+def test_the_first_step_stays_in_the_domain() -> None:
+    x = declare("x", "n")
+    X, dX = np.array([[1e-4], [2.0]]), np.ones((2, 1))
+    instance = Instance(FLOAT64, {"n": 2}, {x: X}, {x: dX}, {x: curve(x, X, dX)})
+    (found,) = directional_derivatives([build.apply("sqrt", x)], instance)
+    np.testing.assert_allclose(found, 0.5 / np.sqrt(X), rtol=1e-9)

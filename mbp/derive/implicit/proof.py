@@ -246,13 +246,19 @@ class Report:
         sides = []
         for which in (0, 1):
             columns = [frames.basis(y, which, label) for label in frames.labels(y, which)]
-            words = [readable(c) or ("I",) for c in columns]
-            if len(words) > 1:
-                inner = [w for part in words for w in (" | ", *part)][1:]
-                words = [("(", *inner, ")")]
-            sides.append(() if words[0] == ("I",) else words[0])
+            blocks = [readable(c) or ("I",) for c in columns]
+            if len(blocks) > 1:
+                inner = [word for block in blocks for word in (" | ", *block)][1:]
+                blocks = [("(", *inner, ")")]
+            sides.append(() if blocks[0] == ("I",) else blocks[0])
         left = (*sides[0], " ") if sides[0] else ()
-        right = (" ", *sides[1], "ᵀ") if sides[1] else ()
+        match sides[1]:
+            case ():
+                right: Words = ()
+            case (Expr() as X,):
+                right = (" ", build.transpose(X))
+            case words:
+                right = (" ", *words, "ᵀ")
         return (*left, core, *right)
 
     def _transformed(self, number: int, e: Equation) -> Iterator[Step]:
@@ -425,7 +431,7 @@ def readable(columns: Columns) -> Words:
         else:
             X = atom.whole if isinstance(atom, Hidden) else atom
             assert X is not None
-            words += [" ", X, "ᵀ"] if mark.transposed else [" ", X]
+            words += [" ", build.transpose(X) if mark.transposed else X]
     return tuple(words[1:])
 
 
