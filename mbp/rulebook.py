@@ -24,7 +24,8 @@ from mbp.invariants.declare import check_name, variable
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.resources import rules_table
 
-_TORCH_NAME = re.compile(r"torch(\.[A-Za-z_]\w*)+")
+_TORCH_NAME = re.compile(r"torch\.((linalg|special|fft|nn\.functional)\.)?(?!load$|save$)[a-z]\w*")
+"""A function of torch on tensors; what reads, writes or reaches other modules is none."""
 
 Key = tuple[type[Expr], tuple[Any, ...]]
 """What tells one operation of the grammar from another: its node and its naming parameters."""
@@ -71,6 +72,18 @@ class Forward:
     returns: tuple[str, ...]
     options: Mapping[str, Any]
     expressions: tuple[Expr, ...] = ()
+
+
+def _check_torch_name(forward: Any) -> None:
+    """Raises RuleError where a rule's forward names anything but a function of torch."""
+    named = forward.get("torch") if isinstance(forward, dict) else None
+    if isinstance(forward, str) and forward.startswith("torch."):
+        named = forward
+    if named is not None and not (isinstance(named, str) and _TORCH_NAME.fullmatch(named)):
+        raise RuleError(
+            f"forward {named!r} is no function on tensors; write a dotted name such as "
+            "torch.linalg.qr"
+        )
 
 
 class Rulebook:
@@ -150,6 +163,7 @@ class Rulebook:
             raise RuleError("there is a decomposition of this name already")
         if "file" in table:  # the built-in `inv` is the grammar's own, from its equation
             check_name(name)
+        _check_torch_name(table.get("forward"))
         self.decompositions[name] = read_decomposition(name, table)
         self._tables[name] = table
 
@@ -218,8 +232,6 @@ class Rulebook:
         options = dict(given)
         function = options.pop("torch", None)
         if function is not None:
-            if not _TORCH_NAME.fullmatch(function):
-                raise RuleError(f"[{name}]: forward {function!r} is not a dotted torch name")
             return Forward(function, tuple(table.get("returns", outputs)), options)
         names: dict[str, Expr] = {x.name: x for x in rule.inputs}
         expressions = []

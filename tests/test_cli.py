@@ -182,6 +182,12 @@ def test_deriving_imports_no_torch():
     assert result.returncode == 0, result.stderr
 
 
+def test_importing_the_package_imports_sympy_and_itself_alone():
+    heavy = "{'torch', 'numpy', 'jinja2', 'typer', 'rich', 'latex2mathml'} & set(sys.modules)"
+    result = python("-c", f"import sys, mbp; print({heavy} or mbp.claim.__name__)")
+    assert (result.returncode, result.stdout.strip()) == (0, "claim"), result.stderr
+
+
 def test_help_needs_no_derivation_engine():
     code = (
         "import sys; from mbp.cli import main; assert main(['derive', '--help']) == 0;"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mbp.errors import RuleError
 from mbp.expr import build
 from mbp.expr.nodes import Stack, Variation, variables
 from mbp.rulebook import RULEBOOK, Identity, VariationRule
@@ -52,3 +53,20 @@ def test_identity_moves_its_map_across_the_inner_product(identity: Identity, see
         summands = [build.add(*summands)]
     for right in summands:
         assert relative_error(left, right, interpreter) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "forward",
+    ["torch.os.system", "torch.load", "torch.save", "torch.linalg.__builtins__.eval", "os.system",
+     "torch.hub.load", "torch", 3],
+)  # fmt: skip
+def test_a_forward_that_is_no_function_on_tensors_is_refused(forward: object) -> None:
+    entry = {
+        "input": {"A": "n n positive_definite"},
+        "output": {"L": "n n lower_triangular"},
+        "defines": ["A = L @ L.T"],
+        "forward": {"torch": forward},
+    }
+    with pytest.raises(RuleError, match=r"hostile.*no function on tensors"):
+        RULEBOOK.add({"hostile": entry})
+    assert "hostile" not in RULEBOOK.decompositions

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
-import numpy as np
 import sympy as sp
 
 from mbp.derive.derivation import Step
@@ -410,6 +409,8 @@ def check_numerically(
     definition: Definition, outputs: tuple[Var, ...], equations: list[Equation]
 ) -> None:
     """Raises FrameError unless the equations determine `outputs` at random points."""
+    import numpy as np
+
     from mbp.verify.oracle import Variety  # numbers count what no frame could show
 
     inputs = dict.fromkeys(
