@@ -24,8 +24,9 @@ def constraints() -> dict[str, str]:
 def test_extras_agree_with_the_constraints() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"]
-    pins = pinned(extras["dev"] + extras["examples"])
-    assert len(pins) == len(extras["dev"]) + len(extras["examples"])
+    exact = extras["dev"] + extras["examples"] + extras["benchmarks"]
+    pins = pinned(exact)
+    assert len(pins) == len(exact)
     assert pins.items() <= constraints().items()
 
 
