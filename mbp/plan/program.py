@@ -15,6 +15,7 @@ from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Var
 from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.plan.gaps import split
 from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering
 from mbp.plan.residual import residual_form
@@ -92,7 +93,8 @@ def plan(
         spelled, formed = residual_form(Y)
         outputs[name] = spelled if formed else simplify(Y)
         residuals |= formed
-    parts: list[Mapping[str, Expr]] = [outputs, derivation.gradients, _for_any_tangent(derivation)]
+    gradients = {name: split(gradient) for name, gradient in derivation.gradients.items()}
+    parts: list[Mapping[str, Expr]] = [outputs, gradients, _for_any_tangent(derivation)]
     variables = [*layer.inputs.values(), *derivation.cotangents.values()]
     if second is not None:
         parts += [second.gradients, _for_any_tangent(second)]

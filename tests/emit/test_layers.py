@@ -57,17 +57,6 @@ def test_a_module_stands_alone(texts, tmp_path):
     assert names <= {"__future__", "collections", "typing", "torch"}
 
 
-def test_ties_give_nan_or_an_error(texts):
-    eig = load(texts("eig"), "eig").eig
-    X = torch.eye(3, dtype=DTYPE, requires_grad=True)
-    U, _ = eig(X)
-    (gradient,) = torch.autograd.grad((U * A[:3, :3]).sum(), X)
-    assert gradient.isnan().any()
-    U, _ = eig(X, on_tie="raise")
-    with pytest.raises(RuntimeError, match="equal eigenvalues"):
-        torch.autograd.grad((U * A[:3, :3]).sum(), X)
-
-
 def test_a_wide_matrix_is_refused_by_the_thin_svd(texts):
     svd = load(texts("svd"), "svd").svd
     with pytest.raises(ValueError, match="m >= n"):
@@ -112,30 +101,6 @@ def test_an_affinity_has_a_rank_report_too(name, texts):
     M = normal(6, 3).abs()
     report = load(texts(name), name).rank_report(M @ M.mT, partition(6, 2))
     assert (report.rank_W, report.rank_Psi) == (3, 2)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_at_a_tie_a_gauge_free_cotangent_has_its_gradient(turned, texts):
-    eig = load(texts("eig"), "eig").eig
-    frame = orthogonal(normal(4, 4)) if turned else torch.eye(4, dtype=DTYPE)
-    X = (frame @ torch.diag(torch.tensor([1.0, 1, 2, 3], dtype=DTYPE)) @ frame.T).requires_grad_()
-    M = A[:4, :4] + A[:4, :4].T
-    U, Q = eig(X)
-    P = U[:, :2] @ U[:, :2].T
-    (gradient,) = torch.autograd.grad((P * M).sum() + Q.log().sum(), X)
-    P, values, V = P.detach(), Q.detach(), U.detach()
-    inverse = (V[:, 2:] / (1 - values[2:])) @ V[:, 2:].T
-    expected = P @ M @ inverse + inverse @ M @ P + torch.linalg.inv(X.detach())
-    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
-
-
-def test_at_a_tie_a_function_through_the_factors_is_never_silently_wrong(texts):
-    eig = load(texts("eig"), "eig").eig
-    frame = orthogonal(normal(4, 4))
-    X = (frame @ torch.diag(torch.tensor([1.0, 1, 2, 3], dtype=DTYPE)) @ frame.T).requires_grad_()
-    U, Q = eig(X)
-    (gradient,) = torch.autograd.grad((U @ torch.diag(Q.sin()) @ U.T * A[:4, :4]).sum(), X)
-    assert gradient.isnan().any()
 
 
 @pytest.mark.parametrize("name", ["o2p", "o2p_svd", "o2p_eig"])

@@ -14,8 +14,6 @@ _FUNCTIONS = {
     )
 }  # fmt: skip
 
-_ISOLATED = ("eigh", "svd", "qr")
-
 TORCH = Dialect(
     name="torch",
     module="torch",
@@ -86,7 +84,9 @@ TORCH = Dialect(
         "torch.linalg.cholesky": "_cholesky({args})",
         "torch.linalg.pinv": "_each(_pinv, {args})",
         "torch.linalg.pinv hermitian": "_each(torch.linalg.pinv, {args})",
-        **{f"torch.linalg.{name}": "_each({function}, {args})" for name in _ISOLATED},
+        "torch.linalg.eigh": "_each(_eigh, {args})",
+        "torch.linalg.qr": "_each({function}, {args})",
+        "torch.linalg.svd": "_each(_svd, {args})",
         "": "{function}({args})",
     },
     options=("rtol", "on_tie", "compute_dtype"),
