@@ -129,5 +129,8 @@ def _of_operation(node: Expr) -> Iterator[str]:
             if not is_(A, "positive") and not isinstance(A, DiagVec):
                 yield f"positive({A})"
         case Frechet(args=(A, *_)) if not is_(A, "positive_definite"):
-            if node.g.has(sp.log) or node.g.subs(scalar.X, -1).is_real is False:
+            x = sp.Symbol("x", real=True, nonnegative=is_(A, "positive_semidefinite") or None)
+            logs = node.g.subs(scalar.X, x).atoms(sp.log)
+            negative = any(not log.args[0].is_positive for log in logs)
+            if negative or node.g.subs(scalar.X, -1).is_real is False:
                 yield f"{A} positive_definite"

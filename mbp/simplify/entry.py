@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from mbp.expr import build
-from mbp.expr.nodes import Expr, topological
+from mbp.expr.nodes import Expr, Frechet, topological
 from mbp.simplify import node_forms as node_forms  # registers what each node does
 from mbp.simplify.reading import length, read, read_form, shortest, spread_sign
 from mbp.simplify.spectral import collapsed
@@ -50,14 +50,21 @@ def _simplified(e: Expr) -> Expr:
 def collapse(e: Expr, in_frame: bool = False) -> Expr:
     """The readable form of `e` with spectral factors gone wherever they make a matrix function.
 
-    U diag(g(q)) Uᵀ becomes g(A), and a sum over the paths of eigenvectors and eigenvalues the
-    divided-difference derivative of g at A. With `in_frame` such a sum stays in the frame, as one
+    U diag(g(q)) Uᵀ becomes g(A), a function of functions of A one function of A, and a sum over
+    the paths of eigenvectors and eigenvalues the divided-difference derivative of g at A. With `in_frame` such a sum stays in the frame, as one
     kernel that is the divided difference, for programs that have the factors at hand.
     """
     forget_when_full()
     total = form(e)
     other = collapsed(total, in_frame)
-    return _simplified(e) if other == total else spread_sign(read_form(other))
+    if other == total:
+        short, whole = _simplified(e), spread_sign(read_form(total))
+        return whole if _functions(whole) < _functions(short) else short
+    return spread_sign(read_form(other))
+
+
+def _functions(e: Expr) -> int:
+    return sum(isinstance(node, Frechet) for node in topological(e))
 
 
 MOST_GROWTH = 10

@@ -533,9 +533,43 @@ def matrix_function(g: sp.Expr, A: Form, parameters: tuple[Expr, ...]) -> Form:
             return matrix_function(composed, form(argument.args[0]), parameters)
         case Inverse(args=(X,)):
             return matrix_function(g.subs(scalar.X, 1 / scalar.X), form(X), parameters)
+    inner = _one_function(A)
+    if inner is not None:
+        h, X = inner
+        return matrix_function(g.subs(scalar.X, h), form(X), parameters)
     if g.is_polynomial(scalar.X) and not parameters and sp.degree(g, scalar.X) <= 4:
         return _polynomial(g, A)
     return node_form(build.frechet(g, argument, parameters))
+
+
+def _one_function(A: Form) -> tuple[sp.Expr, Expr] | None:
+    """(h, X) with the sum A = h(X), where functions of one X occur in it; numbers only beside."""
+    arguments = {
+        letter.args[0]
+        for _, word in A.terms
+        for letter in word
+        if isinstance(letter, Frechet) and letter.order == 0 and not letter.parameters
+    }
+    if len(A.terms) < 2 or len(arguments) != 1:
+        return None
+    X = arguments.pop()
+    total = sp.Integer(0)
+    for (powers, word), c in A.terms.items():
+        if powers:
+            return None
+        factor = sp.Rational(c.numerator, c.denominator)
+        for letter in word:
+            match letter:
+                case Frechet(args=(argument,)) if argument is X and letter.order == 0:
+                    factor *= letter.g
+                case Inverse(args=(argument,)) if argument is X:
+                    factor /= scalar.X
+                case _ if letter is X:
+                    factor *= scalar.X
+                case _:
+                    return None
+        total += factor
+    return total, X
 
 
 def _numeric_parameters(

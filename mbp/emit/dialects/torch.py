@@ -28,6 +28,7 @@ TORCH = Dialect(
         "gamma": "_gamma({})",
         "loggamma": "torch.lgamma({})",
         "trigamma": "torch.polygamma(1, {})",
+        "polygamma": "torch.polygamma({})",
         **HELPERS,
     },
     words={
