@@ -91,6 +91,7 @@ class Lowering:
         self._outputs = frozenset(topological(*outputs))
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
+        self._in_frame_only = _in_frame_only(roots)
         self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
         self._ranges: dict[Expr, _Range] = {}
         self._words: dict[Expr, list[Term]] = {}
@@ -518,6 +519,10 @@ class Lowering:
         if node.rule == "svd" and node.args[0] in self.framed:
             return self._svd_frame(node.args[0])["SV".index(node.name)]
         forward = self._forward(node)
+        if forward.function == "torch.linalg.eigh" and node.args[0] in self._in_frame_only:
+            lam, U = self._spectrum(node.args[0])
+            if U is not None:
+                return lam if "diagonal" in node.properties else U
         call = graph.make(
             "call", *(graph.dense(self.value(arg)) for arg in node.args),
             data=(forward.function, _options(forward, node), len(forward.returns)),
@@ -680,6 +685,14 @@ def _resolved(entry: sp.Expr) -> sp.Expr:
         return entry
     numerator, denominator = sp.fraction(sp.together(entry))
     return sp.factor(numerator) / sp.factor(denominator)
+
+
+def _in_frame_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
+    """The matrices of which functions are wanted, and no kernel that has a pole at a tie."""
+    nodes = tuple(topological(*roots))
+    if any(isinstance(node, Kernel) for node in nodes):
+        return frozenset()
+    return frozenset(node.args[0] for node in nodes if isinstance(node, Frechet))
 
 
 def _is_multiple_of_eye(A: Expr) -> bool:
