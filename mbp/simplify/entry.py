@@ -51,8 +51,9 @@ def collapse(e: Expr, in_frame: bool = False) -> Expr:
     """The readable form of `e` with spectral factors gone wherever they make a matrix function.
 
     U diag(g(q)) Uᵀ becomes g(A), a function of functions of A one function of A, and a sum over
-    the paths of eigenvectors and eigenvalues the divided-difference derivative of g at A. With `in_frame` such a sum stays in the frame, as one
-    kernel that is the divided difference, for programs that have the factors at hand.
+    the paths of eigenvectors and eigenvalues the divided-difference derivative of g at A. With
+    `in_frame` such a sum stays in the frame, as one kernel that is the divided difference, for
+    programs that have the factors at hand.
     """
     forget_when_full()
     total = form(e)
