@@ -228,7 +228,7 @@ def function_table() -> str:
     problems = {dtype: regimes(48, 16, dtype) for dtype in DTYPES}
     rows: list[tuple[str, ...]] = []
     for name, g in FUNCTIONS.items():
-        routes = {
+        ways = {
             "eigenvalues": emitted(by_eigenvalues(g), EPS),
             "singular values": emitted(by_singular_values(g), EPS),
             "autograd, `eigh`": routes.through_eigh(g, EPS),
@@ -241,7 +241,7 @@ def function_table() -> str:
                 F = problems[dtype][regime] / (4 if name == "exp" else 1)
                 G, pooling = cotangent(F.shape[-1]), Pooling(F, EPS)
                 reference = pooling.gradient(g, G)
-                for route, gradient in routes.items():
+                for route, gradient in ways.items():
                     pair.setdefault(route, []).append(measured(gradient, F, G, reference, dtype))
                 moved = pooling.sensitivity(g, G) * torch.finfo(dtype).eps / 2
                 pair.setdefault("*F rounded*", []).append(figure(moved))

@@ -17,7 +17,7 @@ from mbp.errors import MbpError
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Output, Var, variables
 from mbp.expr.text import text
-from mbp.plan.program import Plan, Program
+from mbp.plan.program import Plan, Program, decides_rank
 from mbp.plan.value import Form, Value
 from mbp.present.page import Page, page
 from mbp.rulebook import RULEBOOK
@@ -126,10 +126,7 @@ class ModuleText:
         values = [v for program in self._programs() for v in program.values]
         if option == "on_tie":
             return any(v.op in ("with_diagonal", "gap_kernel", "over_gaps") for v in values)
-        frames = ("orthogonal_frame", "range_frame")
-        return any(
-            v.op in frames or (v.op == "call" and ("rtol", "rtol") in v.data[1]) for v in values
-        )
+        return any(map(decides_rank, values))
 
     def _has_own_derivative(self) -> bool:
         """Whether autograd of the forward pass would differ: at ties, or by the projection."""
@@ -281,10 +278,10 @@ class ModuleText:
             context |= self._second(plan.second, plan.second_variation, primal, variations)
         used = (*kept, *self.differentiable, *context["variation_tensors"])
         context["kept_forward"] = [t for t in dict.fromkeys(used) if t not in tangents]
-        context["ranges"] = None
+        context |= {"ranges": None, "compared": bool(plan.compared)}
         if plan.ranges is not None:
             context["ranges"] = self.function(
-                "_ranges", plan.ranges, self.tensors, {"W": "W", "Psi": "Psi"},
+                "_ranges", plan.ranges, self.tensors, {name: name for name in plan.ranges.results},
                 comments=(f"{name} = {text(A)}" for name, A in plan.compared.items()),
             )  # fmt: skip
         return context | self._interface(list(extra))

@@ -84,7 +84,9 @@ class Lowering:
         roots = tuple(roots)
         self._by_svd = by_svd
         self.framed = by_svd - {
-            A.args[0] for A in topological(*roots) if isinstance(A, Output) and A.name == "U"
+            A.args[0]
+            for A in topological(*roots)
+            if isinstance(A, Output) and is_svd(A) and _position(A) == 0
         }
         self._vectors = vectors
         self._residuals = residuals
@@ -516,8 +518,8 @@ class Lowering:
         expression = self._expression(node)
         if expression is not None:
             return self.value(expression)
-        if node.rule == "svd" and node.args[0] in self.framed:
-            return self._svd_frame(node.args[0])["SV".index(node.name)]
+        if is_svd(node) and node.args[0] in self.framed:
+            return self._svd_frame(node.args[0])[_position(node) - 1]
         forward = self._forward(node)
         if forward.function == "torch.linalg.eigh" and node.args[0] in self._in_frame_only:
             lam, U = self._spectrum(node.args[0])
@@ -528,10 +530,7 @@ class Lowering:
             data=(forward.function, _options(forward, node), len(forward.returns)),
             shape=(ONE, ONE), form=Form.CALL,
         )  # fmt: skip
-        names = [name.removesuffix(".T") for name in forward.returns]
-        if node.name not in names:
-            raise MbpError(f"the rule {node.rule}: `returns` does not give {node.name}")
-        position = names.index(node.name)
+        position = _position(node)
         turned = forward.returns[position].endswith(".T")
         data = (position, f"{node.name}t" if turned else node.name)
         if "diagonal" in node.properties:
@@ -685,6 +684,22 @@ def _resolved(entry: sp.Expr) -> sp.Expr:
         return entry
     numerator, denominator = sp.fraction(sp.together(entry))
     return sp.factor(numerator) / sp.factor(denominator)
+
+
+def is_svd(node: Output) -> bool:
+    """Whether a singular value decomposition gives the output; what it is called is all one."""
+    forward = RULEBOOK.forward(node.rule)
+    return forward is not None and forward.function == "torch.linalg.svd"
+
+
+def _position(node: Output) -> int:
+    """Where among its forward's results an output stands."""
+    forward = RULEBOOK.forward(node.rule)
+    assert forward is not None
+    names = [name.removesuffix(".T") for name in forward.returns]
+    if node.name not in names:
+        raise MbpError(f"the rule {node.rule}: `returns` does not give {node.name}")
+    return names.index(node.name)
 
 
 def _in_frame_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:

@@ -17,7 +17,7 @@ from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph, v_shape
-from mbp.plan.lower import Lowering
+from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.residual import residual_form
 from mbp.plan.scalars import with_sunken_scalars
 from mbp.plan.value import Form, Value, topological
@@ -54,8 +54,8 @@ class Plan:
     in the layer's inputs and cotangents, if a second derivation was given. decomposed: the
     outputs of decompositions that are computed, each where its rule's assumptions hold.
     `vectors` names what the caller passes as the vector of a diagonal, `hints` what the proof
-    calls some of the values. ranges: the two matrices whose ranges the layer compares, if it
-    does; `compared` are their expressions.
+    calls some of the values. ranges: the matrices whose rank is decided at run time, or the two
+    whose ranges the layer compares, if it does; `compared` are their expressions.
     """
 
     derivation: Derivation
@@ -109,7 +109,7 @@ def plan(
         graph,
         roots,
         frozenset(x for x in variables if x.name in vectors),
-        frozenset(A.args[0] for A in literal if isinstance(A, Output) and A.rule in _SVD),
+        frozenset(A.args[0] for A in literal if isinstance(A, Output) and is_svd(A)),
         residuals,
         frozenset(outputs.values()),
     )
@@ -127,7 +127,7 @@ def plan(
     everything = topological(value for results in lowered for value in results.values())
     forward |= {v for v in everything if v.op == "item" and v.args[0] in forward}
     saved = _saved(lowered[1].values(), frozenset(forward))
-    ranges = _program(lowered.pop()) if compared is not None else None
+    ranges = _program(lowered.pop() if compared is not None else _ranked(graph, lowered[0]))
     given = frozenset(saved)
     rest = [_program(results, given) for results in lowered[1:]]
     return Plan(
@@ -146,7 +146,7 @@ def plan(
         rest[1],
         rest[2] if second is not None else None,
         rest[3] if second is not None else None,
-        ranges,
+        ranges if ranges.results else None,
         compared or {},
     )
 
@@ -168,8 +168,16 @@ def _for_any_tangent(derivation: Derivation) -> Mapping[str, Expr]:
     }
 
 
-_SVD = ("svd", "svd_full")
-"""A layer that is defined through these is computed through them, whatever it simplifies to."""
+def decides_rank(v: Value) -> bool:
+    """Whether the run-time tolerance for the rank is applied to the value's operand."""
+    named = v.op == "call" and ("rtol", "rtol") in v.data[1]
+    return named or v.op in ("orthogonal_frame", "range_frame")
+
+
+def _ranked(graph: Graph, outputs: Mapping[str, Value]) -> dict[str, Value]:
+    """The matrices that a tolerance for the rank is applied to."""
+    matrices = dict.fromkeys(v.args[0] for v in topological(outputs.values()) if decides_rank(v))
+    return {f"A{k}": graph.dense(A) for k, A in enumerate(matrices, start=1)}
 
 
 def compared_ranges(outputs: tuple[Expr, ...]) -> Mapping[str, Expr] | None:

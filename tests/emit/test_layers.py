@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from mbp.api import Layer
 from mbp.emit import emit_text, load
 from mbp.layers import registry
 from tests.transforms.cases import CASES, DTYPE, A, normal, orthogonal, partition
@@ -94,6 +95,26 @@ def test_the_rank_report_counts_and_certifies(name, texts):
     assert (report.rank_W, report.rank_Psi, report.certified) == (2, 2, True)
     assert report.gap == pytest.approx(1)
     assert not module.rank_report(normal(8, 3).abs(), torch.eye(3, dtype=DTYPE), E).certified
+
+
+def test_the_rank_report_of_a_projector_shows_a_jump(texts):
+    module = load(texts("projector"), "projector")
+    A = torch.stack([torch.diag(torch.tensor([1.0, 0.5, t, 0], dtype=DTYPE)) for t in (0.1, 1e-6)])
+    report = module.rank_report(torch.cat([A, torch.full_like(A[:1], torch.nan)]))
+    assert report.rank.tolist()[:2] == [3, 3]
+    torch.testing.assert_close(report.gap[:2], torch.tensor([0.1, 1e-6], dtype=DTYPE))
+    coarse = module.rank_report(A, rtol=1e-3)
+    assert coarse.rank.tolist() == [3, 2]
+    for scale in (1e-9, 1e9):
+        assert torch.equal(module.rank_report(scale * A, rtol=1e-3).rank, coarse.rank)
+    P = module.projector(A, rtol=1e-3)
+    torch.testing.assert_close(torch.diagonal(P, dim1=-2, dim2=-1).sum(-1).long(), coarse.rank)
+
+
+def test_every_matrix_whose_rank_is_decided_is_reported():
+    layer = Layer.from_text("pinv(X) @ pinv(Z).T", X="m n", Z="m n")
+    report = layer.compile().rank_report(torch.ones(4, 3), torch.eye(4, 3))
+    assert [r.rank.item() for r in report] == [1, 3]
 
 
 @pytest.mark.parametrize("name", ["ncuts_j1_affinity", "ncuts_j2_affinity"])
