@@ -45,11 +45,16 @@ class Conditions:
 
     def read(self, outputs: Iterable[Expr]) -> None:
         """Adds what the operations of `outputs` need, as far as no declaration implies it."""
-        for node in topological(*outputs):
-            if is_constant(node):
-                continue
+        nodes = tuple(node for node in topological(*outputs) if not is_constant(node))
+        for node in nodes:
             found = self._of_output(node) if isinstance(node, Output) else _of_operation(node)
             self.texts += [text for text in found if text not in self.texts]
+        for node in nodes:
+            match node:
+                case Product(args=(Transpose(args=(E,)), *rest)) if is_(E, "partition"):
+                    # The sum over a class of what is positive is not zero.
+                    if f"positive({build.matmul(*rest)})" in self.texts:
+                        self.texts = [text for text in self.texts if text != f"nonzero({node})"]
 
     def _of_output(self, node: Output) -> Iterator[str]:
         replacement, dims = letters_at(node, build.variation)
