@@ -9,7 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from mbp.api import Layer
 from mbp.emit import emit_text, load
 from mbp.layers import registry
-from tests.transforms.cases import CASES, DTYPE, A, normal, orthogonal, partition
+from tests.transforms.cases import CASES, DTYPE, normal, partition
 
 
 @pytest.fixture(scope="module")
