@@ -22,8 +22,8 @@ OPENING = """# The layers in PyTorch
 
 Written by `python -m tests.transforms`, with PyTorch {version} on a CPU: each number is the error
 that a transform showed on a layer, relative to the largest entry of its witness. The tests repeat
-them. Everything is float64 but autocast, where float32 inputs under bfloat16 autocast are compared
-with float32 without it.
+them, the tracing for a few layers. Everything is float64 but autocast, where float32 inputs under
+bfloat16 autocast are compared with float32 without it.
 """
 
 CLOSING = """## What does not work, and what to do instead
