@@ -7,6 +7,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ import sympy as sp
 
 from mbp.derive.implicit.definition import Definition as Decomposition
 from mbp.derive.implicit.definition import definition as read_decomposition
-from mbp.errors import MbpError, RuleError, ShapeError
+from mbp.errors import MbpError, PropertyError, RuleError, ShapeError
 from mbp.expr import build
 from mbp.expr.dims import Dim, shape_text
-from mbp.expr.nodes import Expr, Output, Var
+from mbp.expr.nodes import Expr, Output, Scale, Sum, Var
 from mbp.expr.parser import parse
 from mbp.invariants import infer
 from mbp.invariants.declare import check_name, variable
@@ -26,6 +28,18 @@ from mbp.resources import rules_table
 
 _TORCH_NAME = re.compile(r"torch\.((linalg|special|fft|nn\.functional)\.)?(?!load$|save$)[a-z]\w*")
 """A function of torch on tensors; what reads, writes or reaches other modules is none."""
+
+ENTRY_POINTS = "mbp.rules"
+"""The group in which installed packages name their rule packs."""
+
+_KINDS = {
+    "decomposition": {"defines"},
+    "variation": {"variation", "linear"},
+    "identity": {"adjoint"},
+    "rewrite": {"lhs", "rhs"},
+    "property": {"implies", "equation", "tangent"},
+}
+"""The keys that tell what an entry is."""
 
 Key = tuple[type[Expr], tuple[Any, ...]]
 """What tells one operation of the grammar from another: its node and its naming parameters."""
@@ -61,6 +75,23 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """lhs = rhs for all operands with the declared properties and `when`; used left to right.
+
+    `domain` are properties of variables without which the left side is not differentiable.
+    """
+
+    name: str
+    lhs: Expr
+    rhs: Expr
+    variables: tuple[Var, ...]
+    when: tuple[tuple[Expr, str], ...]
+    source: str
+    fold: bool
+    domain: tuple[Var, ...] = ()
+
+
+@dataclass(frozen=True)
 class Forward:
     """How a decomposition is computed: a dotted torch name, or one expression per output.
 
@@ -87,13 +118,20 @@ def _check_torch_name(forward: Any) -> None:
 
 
 class Rulebook:
-    """The rules in force: identities, variations, decompositions, by name."""
+    """The rules in force, by name: identities, variations, decompositions, rewrites.
+
+    The packs of installed packages are read when a rule is first asked for; RuleError then, as
+    from `load`, for a pack that cannot be used.
+    """
 
     def __init__(self) -> None:
-        self.identities: dict[str, Identity] = {}
-        self.variations: dict[str, VariationRule] = {}
-        self.decompositions: dict[str, Decomposition] = {}
+        self._identities: dict[str, Identity] = {}
+        self._variations: dict[str, VariationRule] = {}
+        self._decompositions: dict[str, Decomposition] = {}
+        self._rewrites: dict[str, Rewrite] = {}
         self._tables: dict[str, Mapping[str, Any]] = {}
+        self._complete = True
+        self._forgetting: list[Callable[[], None]] = []
 
     # --- reading --------------------------------------------------------------------------
 
@@ -118,57 +156,88 @@ class Rulebook:
                 if not isinstance(table, dict):
                     raise RuleError(f"{file}: {name} is no entry; write [{name}]")
                 if name in tables:
-                    raise RuleError(f"{file}: two rules of the name {name!r}")
+                    raise RuleError(
+                        f"{file}: [{name}]: two rules of one name, "
+                        f"the other in {tables[name]['file']}"
+                    )
                 tables[name] = {**table, "file": str(file)}
         self.add(tables)
 
-    def add(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
-        """Adds rules given as tables, each of the kind that its keys tell; all or none."""
-        trial = Rulebook()
-        trial.identities = dict(self.identities)
-        trial.variations = dict(self.variations)
-        trial.decompositions = dict(self.decompositions)
-        trial._tables = dict(self._tables)
-        properties: dict[str, Mapping[str, Any]] = {}
-        for name, table in tables.items():
-            where = f"{table['file']}: [{name}]" if "file" in table else f"[{name}]"
+    def load_installed(self) -> None:
+        """Adds the packs of installed packages: the entry points of the group `mbp.rules`.
+
+        An entry point's value names a package; its `*.toml` files are read and nothing of it is
+        run. Raises RuleError, naming the entry point besides file, entry and reason.
+        """
+        for point in entry_points(group=ENTRY_POINTS):
+            where = f"entry point {point.name!r} = {point.value!r} of the group {ENTRY_POINTS}"
             try:
-                if "defines" in table:
-                    trial._add_decomposition(name, table)
-                elif "variation" in table or "linear" in table:
-                    trial._add_variation(name, table)
-                elif "adjoint" in table:
-                    trial._add_identity(name, table)
-                elif "tangent" in table or "implies" in table or "equation" in table:
-                    properties[name] = {k: v for k, v in table.items() if k != "file"}
-                else:
-                    raise RuleError(
-                        "cannot tell what this is: a decomposition has `defines`, a variation "
-                        "`expr` and `variation`, an identity `map` and `adjoint`, a property "
-                        "`implies` or `equation`"
-                    )
-            except MbpError as error:
+                spec = find_spec(point.value)
+            except (ImportError, ValueError) as error:
                 raise RuleError(f"{where}: {error}") from None
-        VOCABULARY.extend(properties)
+            folders = spec.submodule_search_locations if spec is not None else None
+            if not folders:
+                raise RuleError(f"{where}: no package of this name holds rules files")
+            try:
+                self.load(next(iter(folders)))
+            except RuleError as error:
+                raise RuleError(f"{where}: {error}") from None
+
+    def add(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Adds rules given as tables, each of the kind that its keys tell; all or none.
+
+        Raises RuleError naming file, entry and reason.
+        """
+        trial = Rulebook()
+        for kind in ("_identities", "_variations", "_decompositions", "_rewrites", "_tables"):
+            setattr(trial, kind, dict(getattr(self, kind)))
+        kinds = {name: _kind(name, table) for name, table in tables.items()}
+        properties = {name: tables[name] for name, kind in kinds.items() if kind == "property"}
+        before = VOCABULARY.snapshot()
+        readers = {
+            "decomposition": trial._add_decomposition,
+            "variation": trial._add_variation,
+            "identity": trial._add_identity,
+            "rewrite": trial._add_rewrite,
+        }
+        name = ""
+        try:
+            _extend_vocabulary(properties)
+            for kind, add in readers.items():
+                for name, table in tables.items():
+                    if kinds[name] == kind:
+                        add(name, table)
+            for name in (name for name, kind in kinds.items() if kind == "decomposition"):
+                trial.forward(name)
+        except BaseException as error:
+            VOCABULARY.restore(before)
+            placed = not name or str(error).startswith(_where(name, tables[name]))
+            if isinstance(error, MbpError) and not placed:
+                raise RuleError(f"{_where(name, tables[name])}: {error}") from None
+            raise
         infer.forget()
-        self.identities = trial.identities
-        self.variations = trial.variations
-        self.decompositions = trial.decompositions
-        self._tables = trial._tables
+        for kind in ("_identities", "_variations", "_decompositions", "_rewrites", "_tables"):
+            setattr(self, kind, getattr(trial, kind))
         for cached in ("variation_by_operation", "identity_by_operation"):
             self.__dict__.pop(cached, None)
+        for forget in self._forgetting:
+            forget()
+
+    def when_changed(self, forget: Callable[[], None]) -> None:
+        """Calls `forget` whenever rules are added, for whoever remembers what followed."""
+        self._forgetting.append(forget)
 
     def _add_decomposition(self, name: str, table: Mapping[str, Any]) -> None:
-        if name in self.decompositions:
+        if name in self._decompositions:
             raise RuleError("there is a decomposition of this name already")
         if "file" in table:  # the built-in `inv` is the grammar's own, from its equation
             check_name(name)
         _check_torch_name(table.get("forward"))
-        self.decompositions[name] = read_decomposition(name, table)
+        self._decompositions[name] = read_decomposition(name, table)
         self._tables[name] = table
 
     def _add_variation(self, name: str, table: Mapping[str, Any]) -> None:
-        if name in self.variations:
+        if name in self._variations:
             raise RuleError("there is a variation of this name already")
         operands = _declared(table)
         expr = parse(_required(table, "expr"), operands)
@@ -178,12 +247,12 @@ class Rulebook:
                 f"the variation is {shape_text(*variation.shape)}, "
                 f"but the expression is {shape_text(*expr.shape)}"
             )
-        self.variations[name] = VariationRule(
+        self._variations[name] = VariationRule(
             name, expr, tuple(operands.values()), variation, table.get("source", "linear")
         )
 
     def _add_identity(self, name: str, table: Mapping[str, Any]) -> None:
-        if name in self.identities:
+        if name in self._identities:
             raise RuleError("there is an identity of this name already")
         operands = _declared(table)
         mapped = parse(_required(table, "map"), operands)
@@ -195,11 +264,69 @@ class Rulebook:
             adjoint[operands[slot]] = parse(text, {**operands, "A": cotangent})
             if adjoint[operands[slot]].shape != operands[slot].shape:
                 raise ShapeError(f"the adjoint in {slot} does not have {slot}'s shape")
-        self.identities[name] = Identity(
+        self._identities[name] = Identity(
             name, mapped, tuple(operands.values()), cotangent, adjoint, table.get("source", "")
         )
 
+    def _add_rewrite(self, name: str, table: Mapping[str, Any]) -> None:
+        if name in self._rewrites:
+            raise RuleError("there is a rewrite of this name already")
+        names = _declared(table)
+        lhs, rhs = (parse(_required(table, side), names, self.functions) for side in ("lhs", "rhs"))
+        if isinstance(lhs, Var | Scale | Sum):
+            raise MbpError(f"{table['lhs']} is neither a product nor one operation")
+        if lhs.shape != rhs.shape:
+            raise ShapeError(
+                f"{table['lhs']} is {shape_text(*lhs.shape)}, "
+                f"but {table['rhs']} is {shape_text(*rhs.shape)}"
+            )
+        when = tuple(
+            (parse(text, names, self.functions), prop)
+            for text, prop in table.get("when", {}).items()
+        )
+        for _, prop in when:
+            if prop not in VOCABULARY:
+                raise RuleError(f"`when` names an unknown property, {prop!r}")
+        self._rewrites[name] = Rewrite(
+            name, lhs, rhs, tuple(names.values()), when, table.get("source", ""),
+            bool(table.get("fold", False)),
+            tuple(
+                variable(key, f"{table['let'][key]} {prop}")
+                for key, prop in table.get("domain", {}).items()
+            ),
+        )  # fmt: skip
+
     # --- using ----------------------------------------------------------------------------
+
+    def _completed(self) -> Rulebook:
+        if not self._complete:
+            self._complete = True  # what is being loaded asks for rules itself
+            try:
+                self.load_installed()
+            except RuleError:
+                self._complete = False
+                raise
+        return self
+
+    @property
+    def identities(self) -> Mapping[str, Identity]:
+        """The adjoint identities."""
+        return self._completed()._identities
+
+    @property
+    def variations(self) -> Mapping[str, VariationRule]:
+        """The variations of explicit operations."""
+        return self._completed()._variations
+
+    @property
+    def decompositions(self) -> Mapping[str, Decomposition]:
+        """The implicitly defined maps."""
+        return self._completed()._decompositions
+
+    @property
+    def rewrites(self) -> Mapping[str, Rewrite]:
+        """The simplifications that hold by property."""
+        return self._completed()._rewrites
 
     @cached_property
     def variation_by_operation(self) -> Mapping[Key, VariationRule]:
@@ -232,13 +359,23 @@ class Rulebook:
         options = dict(given)
         function = options.pop("torch", None)
         if function is not None:
-            return Forward(function, tuple(table.get("returns", outputs)), options)
+            returns = tuple(table.get("returns", outputs))
+            missing = set(outputs) - {found.removesuffix(".T") for found in returns}
+            if missing:
+                raise RuleError(f"`returns` does not name the output {min(missing)}")
+            return Forward(function, returns, options)
         names: dict[str, Expr] = {x.name: x for x in rule.inputs}
         expressions = []
         for Y in rule.outputs:
             if Y.name not in given:
-                raise RuleError(f"[{name}]: forward has no expression for the output {Y.name}")
-            expressions.append(parse(given[Y.name], names, self.functions))
+                raise RuleError(f"forward has no expression for the output {Y.name}")
+            value = parse(given[Y.name], names, self.functions)
+            if value.shape != Y.shape:
+                raise ShapeError(
+                    f"forward gives {Y.name} as {shape_text(*value.shape)}, "
+                    f"but it is {shape_text(*Y.shape)}"
+                )
+            expressions.append(value)
             names[Y.name] = expressions[-1]
         return Forward(None, outputs, {}, tuple(expressions))
 
@@ -331,10 +468,44 @@ def _required(table: Mapping[str, Any], key: str) -> Any:
     return table[key]
 
 
+def _where(name: str, table: Mapping[str, Any]) -> str:
+    return f"{table['file']}: [{name}]" if "file" in table else f"[{name}]"
+
+
+def _kind(name: str, table: Mapping[str, Any]) -> str:
+    for kind, keys in _KINDS.items():
+        if keys & set(table):
+            return kind
+    raise RuleError(
+        f"{_where(name, table)}: cannot tell what this is: a decomposition has `defines`, a "
+        "variation `expr` and `variation`, an identity `map` and `adjoint`, a rewrite `lhs` and "
+        "`rhs`, a property `implies` or `equation`"
+    )
+
+
+def _extend_vocabulary(properties: Mapping[str, Mapping[str, Any]]) -> None:
+    """Adds properties; raises RuleError naming file, entry and reason."""
+    tables = {name: {k: v for k, v in t.items() if k != "file"} for name, t in properties.items()}
+    try:
+        VOCABULARY.extend(tables)
+    except PropertyError as error:
+        named = (name for name in tables if re.search(rf"\b{re.escape(name)}\b", error.message))
+        name = next(named, next(iter(tables)))
+        raise RuleError(f"{_where(name, properties[name])}: {error}") from None
+    X, M = build.var("X", "n", "n"), build.var("M", "n", "n")
+    for name, table in properties.items():
+        try:
+            VOCABULARY[name].equation_of(X)
+            VOCABULARY[name].project(M, X)
+        except (MbpError, ValueError) as error:
+            raise RuleError(f"{_where(name, table)}: {error}") from None
+
+
 def _built_in() -> Rulebook:
     book = Rulebook()
-    for name in ("identities", "variations", "decompositions"):
+    for name in ("identities", "variations", "decompositions", "rewrites"):
         book.add(rules_table(name))
+    book._complete = False
     return book
 
 

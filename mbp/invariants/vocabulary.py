@@ -130,6 +130,15 @@ class Vocabulary:
         self._properties = merged
         self.__dict__.pop("_stronger", None)
 
+    def snapshot(self) -> Mapping[str, Property]:
+        """The properties now, for `restore`."""
+        return self._properties
+
+    def restore(self, properties: Mapping[str, Property]) -> None:
+        """Puts back what `snapshot` gave."""
+        self._properties = dict(properties)
+        self.__dict__.pop("_stronger", None)
+
     def __getitem__(self, name: str) -> Property:
         return self._properties[name]
 

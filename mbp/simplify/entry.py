@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Frechet, topological
+from mbp.rulebook import RULEBOOK
 from mbp.simplify import node_forms as node_forms  # registers what each node does
 from mbp.simplify.reading import length, read, read_form, shortest, spread_sign
 from mbp.simplify.spectral import collapsed
-from mbp.simplify.words import forget_when_full, form, operands
+from mbp.simplify.words import forget, forget_when_full, form, operands
 
 
 def normal(e: Expr) -> Expr:
@@ -90,3 +92,16 @@ def depth(e: Expr) -> int:
 def equal(a: Expr, b: Expr) -> bool:
     """Whether the normal form of a − b is zero: True is a proof, False only its absence."""
     return not form(build.subtract(a, b)).terms
+
+
+def _forget() -> None:
+    """Drops all that is remembered, as new rewrites may change it."""
+    forget()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("mbp.simplify"):
+            for value in vars(module).values():
+                if callable(getattr(value, "cache_clear", None)):
+                    value.cache_clear()
+
+
+RULEBOOK.when_changed(_forget)

@@ -14,9 +14,8 @@ from typing import Any
 
 import sympy as sp
 
-from mbp.errors import MbpError, RuleError, ShapeError
 from mbp.expr import build
-from mbp.expr.dims import Dim, shape_text
+from mbp.expr.dims import Dim
 from mbp.expr.nodes import (
     Expr,
     Frechet,
@@ -25,37 +24,17 @@ from mbp.expr.nodes import (
     Output,
     Product,
     Scale,
-    Sum,
     Transpose,
     Var,
     topological,
 )
-from mbp.expr.parser import parse
-from mbp.invariants.declare import variable
 from mbp.invariants.infer import is_
-from mbp.resources import rules_table
+from mbp.rulebook import RULEBOOK, Rewrite
 from mbp.simplify import words
 from mbp.simplify.words import Form, Word
 
 Kind = tuple[type[Expr], Any]
 Operation = tuple[Kind, ...]
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """lhs = rhs for all operands with the declared properties and `when`; used left to right.
-
-    `domain` are properties of variables without which the left side is not differentiable.
-    """
-
-    name: str
-    lhs: Expr
-    rhs: Expr
-    variables: tuple[Var, ...]
-    when: tuple[tuple[Expr, str], ...]
-    source: str
-    fold: bool
-    domain: tuple[Var, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,43 +45,9 @@ class Match:
     dims: Mapping[sp.Symbol, Dim]
 
 
-def read(name: str, table: Mapping[str, Any]) -> Rewrite:
-    """One entry of rules/rewrites.toml; raises RuleError naming the entry and what is wrong."""
-    from mbp.rulebook import RULEBOOK
-
-    try:
-        names = {key: variable(key, text) for key, text in table["let"].items()}
-        lhs = parse(table["lhs"], names, RULEBOOK.functions)
-        rhs = parse(table["rhs"], names, RULEBOOK.functions)
-        if isinstance(lhs, Var | Scale | Sum):
-            raise MbpError(f"{table['lhs']} is neither a product nor one operation")
-        if lhs.shape != rhs.shape:
-            raise ShapeError(
-                f"{table['lhs']} is {shape_text(*lhs.shape)}, "
-                f"but {table['rhs']} is {shape_text(*rhs.shape)}"
-            )
-        when = tuple(
-            (parse(text, names, RULEBOOK.functions), prop)
-            for text, prop in table.get("when", {}).items()
-        )
-        return Rewrite(
-            name, lhs, rhs, tuple(names.values()), when, table.get("source", ""),
-            bool(table.get("fold", False)),
-            tuple(
-                variable(key, f"{table['let'][key]} {prop}")
-                for key, prop in table.get("domain", {}).items()
-            ),
-        )  # fmt: skip
-    except KeyError as error:
-        raise RuleError(f"[{name}]: the key {error} is missing") from None
-    except MbpError as error:
-        raise RuleError(f"[{name}]: {error}") from None
-
-
-@cache
 def rewrites() -> tuple[Rewrite, ...]:
-    """The rules of rules/rewrites.toml, in its order."""
-    return tuple(read(name, table) for name, table in rules_table("rewrites").items())
+    """The rewrites in force: those of rules/rewrites.toml, in its order, and those of packs."""
+    return tuple(RULEBOOK.rewrites.values())
 
 
 @dataclass(frozen=True)

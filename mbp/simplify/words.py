@@ -390,7 +390,12 @@ def operands(node: Expr) -> tuple[Expr, ...]:
     return node.args
 
 
+def forget() -> None:
+    """Drops the normal forms that are remembered."""
+    _FORMS.clear()
+
+
 def forget_when_full() -> None:
     """Drops what is remembered once it is too much; called between top-level requests."""
     if len(_FORMS) > _MOST_REMEMBERED:
-        _FORMS.clear()
+        forget()

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from mbp.errors import RuleError
 from mbp.expr.nodes import Var
 from mbp.invariants.infer import has
+from mbp.rulebook import RULEBOOK
 from mbp.simplify import equal
-from mbp.simplify.rules import Rewrite, read, rewrites
+from mbp.simplify.rules import Rewrite, rewrites
 from mbp.verify.evaluate import evaluate
 
 SIZES = {"m": 5, "n": 3, "k": 2, "p": 4, "q": 2, "r": 3, "s": 2}
@@ -82,7 +83,7 @@ def test_rule_is_used(rule: Rewrite) -> None:
 )
 def test_bad_rule_is_refused_by_name(table: dict[str, object]) -> None:
     with pytest.raises(RuleError, match="bad"):
-        read("bad", table)
+        RULEBOOK.add({"bad": table})
 
 
 def test_rules_have_sources() -> None:

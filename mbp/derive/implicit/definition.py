@@ -9,7 +9,7 @@ from typing import Any
 
 from mbp.errors import MbpError, RuleError
 from mbp.expr.dims import Dim, dim, shape_text
-from mbp.expr.nodes import Expr, Output, Var
+from mbp.expr.nodes import Expr, Output, Var, variables
 from mbp.expr.parser import parse
 from mbp.invariants.declare import declare
 from mbp.resources import rules_table
@@ -31,10 +31,11 @@ class Definition:
     constant_rank: frozenset[str] = field(default=frozenset(), compare=False)
     equal_rank: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     at_least: frozenset[tuple[Dim, Dim]] = field(default=frozenset(), compare=False)
+    file: str = field(default="", compare=False)
 
     def refusal(self, reason: str) -> RuleError:
-        """The error that refuses this definition, by name."""
-        return RuleError(f"decomposition {self.name!r}: {reason}")
+        """The error that refuses this definition, by file and name."""
+        return RuleError(f"{_place(self.name, self.file)}: {reason}")
 
 
 def definition(name: str, table: Mapping[str, Any]) -> Definition:
@@ -43,16 +44,24 @@ def definition(name: str, table: Mapping[str, Any]) -> Definition:
     Raises RuleError, naming the entry, for missing keys, unknown names, shapes that disagree,
     predicates that are not understood and outputs that no equation mentions.
     """
+    file = table.get("file", "")
+    place = _place(name, file)
     try:
         inputs = tuple(declare(key, text) for key, text in table["input"].items())
         outputs = tuple(declare(key, text) for key, text in table["output"].items())
         names = {x.name: x for x in (*inputs, *outputs)}
         equations = tuple(_equation(text, names) for text in table["defines"])
     except KeyError as error:
-        raise RuleError(f"decomposition {name!r}: the key {error} is missing") from None
+        raise RuleError(f"{place}: the key {error} is missing") from None
     except MbpError as error:
-        raise RuleError(f"decomposition {name!r}: {error}") from None
-    found = Definition(name, inputs, outputs, equations)
+        raise RuleError(f"{place}: {error}") from None
+    found = Definition(name, inputs, outputs, equations, file=file)
+    for y in outputs:
+        if not any(y in variables(*sides) for sides in equations):
+            raise found.refusal(f"no equation determines the output {y.name}")
+    for left, right in equations:
+        if set(outputs).isdisjoint(variables(left, right)):
+            raise found.refusal(f"the equation {left} = {right} holds no output")
     constant, equal, order = set(), [], set()
     for predicate in table.get("assumes", ()):
         if match := _RANK_CONSTANT.fullmatch(predicate.strip()):
@@ -72,7 +81,7 @@ def definition(name: str, table: Mapping[str, Any]) -> Definition:
             raise found.refusal(f"an assumption names {letter!r}, which is not declared")
     return Definition(
         name, inputs, outputs, equations, tuple(table.get("assumes", ())),
-        frozenset(constant), tuple(equal), frozenset(order),
+        frozenset(constant), tuple(equal), frozenset(order), file,
     )
 
 
@@ -96,6 +105,10 @@ def outputs_of(role: str, *inputs: Expr) -> tuple[Expr, ...]:
         ))
         for k, y in enumerate(letters)
     )
+
+
+def _place(name: str, file: str) -> str:
+    return f"{file}: [{name}]" if file else f"decomposition {name!r}"
 
 
 def _equation(text: str, names: Mapping[str, Expr]) -> tuple[Expr, Expr]:

@@ -149,13 +149,6 @@ class _Solver:
             )
         except MbpError as error:
             raise definition.refusal(str(error)) from None
-        mentioned = {x for e in self.defining for x in letters([e.p])}
-        for y in definition.outputs:
-            if y not in mentioned:
-                raise definition.refusal(f"no equation determines the output {y.name}")
-        for e in self.defining:
-            if unknown.isdisjoint(letters([e.p])):
-                raise definition.refusal(f"the equation {e.left} = {e.right} holds no output")
 
     # --- which outputs together -------------------------------------------------------------
 
