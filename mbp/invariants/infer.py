@@ -227,6 +227,11 @@ def _yes(A: Expr) -> Answer:
     return True
 
 
+@infers("positive_definite", Var, Output)
+def _positive_diagonal(A: Expr) -> Answer:
+    return True if is_(A, "diagonal") and is_(A, "positive") else None
+
+
 @infers("symmetric", Ones, Zeros)
 @infers("diagonal", Zeros)
 @infers("antisymmetric", Zeros)

@@ -35,6 +35,7 @@ from mbp.verify.instances import (
     random_point,
     random_sizes,
     random_variation,
+    size_test,
 )
 from mbp.verify.parametrise import parametrise
 from mbp.verify.plain import plain_forward
@@ -138,14 +139,21 @@ def check(layer: Layer, progress: Progress | None = None) -> Report:
 
 
 def _size_choices(layer: Layer, rng: np.random.Generator) -> list[dict[str, int]]:
-    """A few assignments of the dimensions, with every order of them that is possible."""
+    """A few assignments of the dimensions: every order that is possible, and all of them equal."""
     found: dict[tuple[int, ...], dict[str, int]] = {}
     exprs = [*layer.definition.inputs.values(), *layer.definition.outputs.values()]
     for _ in range(24):
         sizes = random_sizes(exprs, rng, smallest=3)
         ranking = tuple(np.argsort(list(sizes.values())))
         found.setdefault(ranking, sizes)
-    return list(found.values())[:3]
+    choices = list(found.values())[:3]
+    names, fits = size_test(exprs)
+    equal = dict.fromkeys(names, 4)
+    # As many classes as samples leave nothing to a partition, and no gradient to compare.
+    grouped = any("partition" in x.properties for x in layer.definition.inputs.values())
+    if len(names) > 1 and fits(equal) and not grouped:
+        choices.append(equal)
+    return choices
 
 
 class _Instance:

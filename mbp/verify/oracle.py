@@ -121,9 +121,9 @@ class Variety:
 
     # --- points and directions --------------------------------------------------------------
 
-    def point(self, rng: np.random.Generator) -> Values:
+    def point(self, rng: np.random.Generator, starts: int = _STARTS) -> Values:
         """A random point of the variety. Raises MbpError when Gauss–Newton finds none."""
-        for attempt in range(_STARTS):
+        for attempt in range(starts):
             z = self._joined(self._start(rng))
             # Outputs first keeps the inputs generic; all together reaches a point more often.
             outputs = self._columns((*self.definition.outputs, *self._output_factors))

@@ -16,7 +16,7 @@ from mbp.derive.implicit.definition import outputs_of
 from mbp.derive.implicit.polynomial import Factor, Polynomial, properties, symmetry
 from mbp.expr import build
 from mbp.expr.dims import Dim
-from mbp.expr.nodes import Expr
+from mbp.expr.nodes import Expr, Var
 
 Side = tuple[object, int]
 """(letter or equation number, 0 for rows or 1 for columns)."""
@@ -265,7 +265,7 @@ class Frames:
             self.positive.add(symbol)
         if known & {"positive_semidefinite", "nonnegative"} or not symmetry(X):
             self.nonnegative.add(symbol)
-        if X in self.setting.constant_rank:
+        if X in self.setting.constant_rank or known & {"full_column_rank", "full_row_rank"}:
             self.ranked.add(symbol)
         if X in self.setting.outputs:
             self.flexible.add(symbol)
@@ -420,7 +420,8 @@ class Frames:
             common = short.labels[0]
             self._frame(long, M, "singular_frames", 0, rank, common)
             vector = outputs_of("singular_frames", M)[1]
-        self.cores[X] = {common: self._spectrum(X, build.diag(vector), str(X).lower())}
+        name = str(X).lower() if isinstance(X, Var) else "s"
+        self.cores[X] = {common: self._spectrum(X, build.diag(vector), name)}
 
     def _absorbable(self, X: Expr, which: int) -> bool:
         new, old = self.side(X, which)[0], self.side(X, 1 - which)[0]

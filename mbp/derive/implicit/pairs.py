@@ -153,6 +153,8 @@ class PairSystems:
         k = varied_factor(word)
         assert k is not None
         f = word[k]
+        if f.letter not in self.frames.setting.letters:
+            raise FrameError(f"{f.letter} has no frames")
         value = c
         for label, index, part in ((row, order[0], word[:k]), (col, order[1], word[k + 1 :])):
             for other in part:

@@ -41,6 +41,10 @@ BACK = "back in matrix form"
 Scalars = tuple[tuple[sp.Expr, sp.Expr], ...]
 
 
+_LONGEST = 72
+"""A condition on a matrix of more characters than this is said in words."""
+
+
 @dataclass(frozen=True)
 class Equation:
     """An undifferentiated equation p = 0, left = right, with what states it.
@@ -399,9 +403,12 @@ class OperatorReport:
 
     def conditions(self) -> Iterator[Condition]:
         """The system must be regular."""
-        names = ", ".join(f"d{y}" for y in self.outputs)
+        names = ", ".join(f"d({y})" for y in self.outputs)
         known = "invertible" if self.coefficient.is_square else "full_column_rank"
         text = f"{self.coefficient} {known}"
+        if len(text) > _LONGEST:
+            yield Condition(f"the varied equations determine {names}", "their matrix is regular")
+            return
         yield Condition(text, f"the coefficient of vec({names})", of=self.coefficient)
 
     def gauges(self) -> Iterator[Gauge]:

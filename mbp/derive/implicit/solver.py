@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
@@ -11,6 +11,7 @@ import sympy as sp
 from mbp.derive.derivation import Step
 from mbp.derive.implicit.cores import Cores
 from mbp.derive.implicit.definition import Definition
+from mbp.derive.implicit.determined import check_determined, dimension_order, moves
 from mbp.derive.implicit.frames import (
     FrameError,
     Frames,
@@ -43,7 +44,6 @@ from mbp.derive.implicit.polynomial import (
 from mbp.derive.implicit.proof import Condition, Equation, Gauge, OperatorReport, Report
 from mbp.errors import MbpError
 from mbp.expr import build
-from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Part, Var, Variation, topological, variables
 from mbp.invariants import infer
 from mbp.invariants.vocabulary import VOCABULARY
@@ -81,66 +81,114 @@ def solution(definition: Definition) -> Solution:
     Raises RuleError, naming the entry and the reason, for a definition that does not determine
     its outputs, contradicts itself or restricts its inputs.
     """
-    names: dict[Expr, Expr] = {x: _with_stated(x, definition) for x in definition.outputs}
+    letters_ = {y: _letter(y, definition.equations) for y in definition.outputs}
+    names: dict[Expr, Expr] = {y: back for y, (_, back) in letters_.items()}
     solved = _Solver(replace(
         definition,
-        outputs=tuple(_with_stated(x, definition) for x in definition.outputs),
+        outputs=tuple(x for x, _ in letters_.values()),
         equations=tuple(
-            (build.substitute(left, names), build.substitute(right, names))
-            for left, right in definition.equations
+            pair for pair in _substituted(definition.equations, names)
+            if not any(_is_unit_diagonal(pair, x) for x, _ in letters_.values())
         ),
     )).solve()
-    back: dict[Expr, Expr] = {stated: x for x, stated in names.items()}
+    # A letter is its output or the output's transpose, so that the same turn leads back.
+    back: dict[Expr, Expr] = {x: build.substitute(there, {x: y})
+                              for y, (x, there) in letters_.items()}
 
-    def plain(A: Expr) -> Expr:
-        return build.substitute(A, back)
+    def variation_of(y: Var) -> Expr:
+        x, there = letters_[y]
+        dy = build.substitute(solved.variations[x.name], back)
+        return dy if there is x else build.transpose(dy)
 
     return replace(
         solved,
         definition=definition,
-        variations={y: plain(dy) for y, dy in solved.variations.items()},
-        kernels={name: plain(K) for name, K in solved.kernels.items()},
-        denominators=tuple(
+        variations={y.name: variation_of(y) for y in definition.outputs},
+        kernels={name: build.substitute(K, back) for name, K in solved.kernels.items()},
+        steps=tuple(
             replace(
-                c,
-                spectra=tuple((name, plain(v)) for name, v in c.spectra),
-                of=c.of and plain(c.of),
+                step,
+                lhs=None if step.lhs is None else build.substitute(step.lhs, back),
+                rhs=None if step.rhs is None else build.substitute(step.rhs, back),
             )
-            for c in solved.denominators
+            for step in solved.steps
         ),
-        steps=tuple(step.rewritten(plain) for step in solved.steps),
     )
 
 
-def _with_stated(x: Var, definition: Definition) -> Var:
-    """The output with the properties that its defining equations state in so many words."""
+Pairs = tuple[tuple[Expr, Expr], ...]
+
+_TURNED = {"lower_triangular": "upper_triangular", "upper_triangular": "lower_triangular",
+           "full_column_rank": "full_row_rank", "full_row_rank": "full_column_rank",
+           "invertible": "invertible"}  # fmt: skip
+"""The properties of a transpose, for outputs whose transposes are tried."""
+
+
+def _letter(y: Var, equations: Pairs) -> tuple[Var, Expr]:
+    """The unknown in whose terms an output is solved, and the output as an expression of it.
+
+    It has the properties that the defining equations state in so many words. Orthonormal rows
+    and a unit upper triangle are those of the transpose.
+    """
+    stated = _stated(y, equations)
+    if set(y.properties) <= set(_TURNED) and not stated:
+        turned = build.var(
+            f"{y.name}t", y.cols, y.rows, tuple(_TURNED[name] for name in y.properties)
+        )
+        found = _stated(turned, _substituted(equations, {y: build.transpose(turned)}))
+        if found:
+            letter = build.var(turned.name, *turned.shape, (*turned.properties, *found))
+            return letter, build.transpose(letter)
+    letter = build.var(y.name, *y.shape, tuple(dict.fromkeys([*y.properties, *stated])))
+    return letter, letter
+
+
+def _substituted(equations: Pairs, names: dict[Expr, Expr]) -> Pairs:
+    return tuple(
+        (build.substitute(left, names), build.substitute(right, names))
+        for left, right in equations
+    )
+
+
+def _stated(x: Var, equations: Pairs) -> list[str]:
+    """The properties that the equations state of x, where they state all that these imply."""
     stated = {
         name for name in VOCABULARY.names
         if (x.is_square or not VOCABULARY[name].square)
         and (sides := VOCABULARY[name].equation_of(x)) is not None
-        and any(sides in (pair, pair[::-1]) for pair in definition.equations)
+        and any(sides in (pair, pair[::-1]) for pair in equations)
     }
+    if any(_is_unit_diagonal(pair, x) for pair in equations):
+        stated.add("unit_lower_triangular")
     known = stated | VOCABULARY.closure(x.properties)
     # XX = X alone makes no projector: what else the property says must be stated as well.
-    complete = [
+    return [
         name for name in sorted(stated)
         if all(
             VOCABULARY[other].equation is None or other in known
             for other in VOCABULARY.closure([name]) - {name}
         )
     ]
-    return build.var(x.name, *x.shape, tuple(dict.fromkeys([*x.properties, *complete])))
+
+
+def _is_unit_diagonal(pair: tuple[Expr, Expr], x: Var) -> bool:
+    """Whether the pair says what makes a lower triangular x unit lower triangular."""
+    return "lower_triangular" in VOCABULARY.closure(x.properties) and any(
+        (build.diagpart(side), build.eye(x.rows)) in (pair, pair[::-1])
+        for side in (x, build.transpose(x))
+    )
 
 
 class _Solver:
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
-        self.order = _dimension_order(definition)
+        self.order = dimension_order(definition)
         self.ranks: dict[Expr, sp.Symbol] = {
             x: sp.Symbol(f"rank({x.name})", integer=True, positive=True)
             for x in (*definition.inputs, *definition.outputs)
             if x.name in definition.constant_rank
         }
+        self.found: set[Var] = set()
         unknown = frozenset(definition.outputs)
         try:
             self.defining, self.merged = (
@@ -169,6 +217,7 @@ class _Solver:
                         "is a rank to be declared?"
                     )
             waiting = [y for y in waiting if y not in found]
+            self.found.update(attempt.outputs)
         ordered = {y.name: found[y] for y in self.definition.outputs}
         kernels: dict[str, Expr] = {}
         for attempt in parts:
@@ -242,7 +291,10 @@ class _Solver:
                 try:
                     attempt = _Attempt(self, outputs, equations, order, impose, loose)
                     if imposed and not impose:
-                        check_numerically(self.definition, outputs, defining)
+                        check_determined(self.definition, outputs, self.found)
+                    for y in outputs if not attempt.free else ():
+                        if build.is_zero(attempt.variations[y]) and moves(self.definition, y):
+                            raise FrameError(f"the frames hold only where {y} is fixed")
                     return attempt
                 except FrameError as error:
                     reasons.append(error)
@@ -375,7 +427,7 @@ class _Operator:
         self.equations = chosen
         self.free: list[tuple[Pair, Place]] = []
         self.kernels: dict[str, Expr] = {}
-        check_numerically(solver.definition, outputs, chosen)
+        check_determined(solver.definition, outputs, solver.found)
         invariants = [e for y in outputs for e in _invariants(y, frozenset(outputs))]
         rows = [Row(e.p, e.rows, e.cols, e.diagonal) for e in (*chosen, *invariants)]
         self.coefficient, self.variations = solved(rows, outputs)
@@ -396,56 +448,6 @@ def _expanded(e: Expr) -> Expr:
         if isinstance(node, Variation) and not isinstance(node.args[0], Var)
     }
     return build.substitute(e, composite)
-
-
-def check_numerically(
-    definition: Definition, outputs: tuple[Var, ...], equations: list[Equation]
-) -> None:
-    """Raises FrameError unless the equations determine `outputs` at random points."""
-    import numpy as np
-
-    from mbp.verify.oracle import Variety  # numbers count what no frame could show
-
-    inputs = dict.fromkeys(
-        x for e in equations for x in (*variables(e.left), *variables(e.right)) if x not in outputs
-    )
-    sides = tuple((e.left, e.right) for e in equations)
-    part = replace(definition, inputs=tuple(inputs), outputs=outputs, equations=sides)
-    names = ", ".join(y.name for y in outputs)
-    for sizes in small_sizes(part):
-        variety = Variety(part, sizes, _rank(part, sizes))
-        try:
-            values = variety.point(np.random.default_rng(0))
-        except MbpError as error:
-            raise FrameError(str(error)) from None
-        if len(variety.gauge(values)):
-            raise FrameError(f"the equations leave {names} free: under-determined")
-        if variety.restricted(values):
-            raise FrameError(f"the equations for {names} restrict the inputs: inconsistent")
-
-
-def _rank(definition: Definition, sizes: dict[str, int]) -> int:
-    """A rank for the matrices of declared rank: full where one of them has full rank."""
-    ranked = definition.constant_rank | {x for pair in definition.equal_rank for x in pair}
-    for x in (*definition.inputs, *definition.outputs):
-        for name, side in (("full_column_rank", x.cols), ("full_row_rank", x.rows)):
-            if x.name in ranked and name in properties(x):
-                return int(side.subs({n: sizes[n.name] for n in side.free_symbols}))
-    return 1
-
-
-def small_sizes(definition: Definition) -> list[dict[str, int]]:
-    """Small numbers for the dimension names, unrelated names in either order."""
-    letters_ = (*definition.inputs, *definition.outputs)
-    names = sorted({s for x in letters_ for n in x.shape for s in n.free_symbols}, key=str)
-    at_least = _dimension_order(definition)
-    found = []
-    for order in (names, names[::-1]):
-        sizes: dict[str, int] = {}
-        for n in sorted(order, key=lambda n: sum(at_least(n, other) for other in names)):
-            sizes[n.name] = 2 + len(sizes)
-        found.append(sizes)
-    return found
 
 
 def _equation(
@@ -483,23 +485,3 @@ def _invariants(x: Expr, unknown: frozenset[Expr]) -> Iterator[Equation]:
             continue
         if e.p and not e.diagonal:
             yield e
-
-
-def _dimension_order(definition: Definition) -> Callable[[Dim, Dim], bool]:
-    """`at_least(a, b)`: whether dimensions are known to satisfy a >= b."""
-    known = set(definition.at_least)
-    for x in (*definition.inputs, *definition.outputs):
-        if {"orthonormal_columns", "full_column_rank"} & properties(x):
-            known.add(x.shape)
-        if "full_row_rank" in properties(x):
-            known.add(x.shape[::-1])
-
-    def at_least(a: Dim, b: Dim) -> bool:
-        if a == b or sp.sympify(a - b).is_nonnegative:
-            return True
-        reached = {a}
-        while fresh := {q for p, q in known if p in reached} - reached:
-            reached |= fresh
-        return b in reached
-
-    return at_least

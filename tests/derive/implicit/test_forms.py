@@ -8,8 +8,8 @@ import pytest
 import sympy as sp
 
 from mbp.derive.implicit import definition, variation_of
+from mbp.derive.implicit.determined import small_sizes
 from mbp.derive.implicit.proof import BACK
-from mbp.derive.implicit.solver import small_sizes
 from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.expr.parser import parse

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbp.derive.implicit import Solution, definition, solution, variation_of
-from mbp.derive.implicit.solver import small_sizes
+from mbp.derive.implicit.determined import small_sizes
 from mbp.resources import rules_table
 from mbp.verify.oracle import Variety
 
@@ -208,6 +208,44 @@ UNLISTED: dict[str, Any] = {
         "input": {"A": "n n symmetric"},
         "output": {"u": "n", "l": "scalar"},
         "defines": ["A @ u = l * u", "u.T @ u = 1"],
+    },
+    "rows_and_triangle": {
+        "input": {"X": "m n full_row_rank"},
+        "output": {"L": "m m lower_triangular", "Q": "m n"},
+        "defines": ["X = L @ Q", "Q @ Q.T = eye(m)"],
+    },
+    "upper_root_free": {
+        "input": {"A": "n n positive_definite"},
+        "output": {"U": "n n upper_triangular", "D": "n n diagonal positive"},
+        "defines": ["A = U @ D @ U.T", "diagpart(U) = eye(n)"],
+    },
+    "generalised_svd": {
+        "input": {"A": "m n full_column_rank", "B": "k n full_column_rank"},
+        "output": {
+            "U": "m n orthonormal_columns",
+            "V": "k n orthonormal_columns",
+            "C": "n n diagonal positive",
+            "S": "n n diagonal positive",
+            "X": "n n invertible",
+        },
+        "defines": ["A = U @ C @ X.T", "B = V @ S @ X.T", "C @ C + S @ S = eye(n)"],
+    },
+    "sign_and_modulus": {
+        "input": {"A": "n n symmetric invertible"},
+        "output": {"S": "n n symmetric", "N": "n n positive_definite"},
+        "defines": ["A = S @ N", "S @ S = eye(n)"],
+    },
+    "both_eigenvectors": {
+        "input": {"A": "n n"},
+        "output": {"v": "n", "u": "n", "l": "scalar"},
+        "defines": ["A @ v = l * v", "A.T @ u = l * u", "v.T @ v = 1", "u.T @ v = 1"],
+    },
+    "both_polar_factors": {
+        "input": {"X": "n n invertible"},
+        "output": {
+            "U": "n n orthogonal", "P": "n n positive_definite", "W": "n n positive_definite"
+        },
+        "defines": ["X = U @ P", "X = W @ U"],
     },
     "diagonal_root": {
         "input": {"X": "n n diagonal positive"},
