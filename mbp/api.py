@@ -314,8 +314,11 @@ def _named(outputs: Outputs, inputs: Mapping[str, Var]) -> dict[str, Expr]:
 
 def _check(definition: Definition) -> None:
     name = definition.name
-    if name not in RULEBOOK.decompositions:  # `inv` is a rule, and so a layer, of its own
+    try:
         check_name(name)
+    except ShapeError:
+        if name not in RULEBOOK.decompositions:  # `inv` is a rule, and so a layer, of its own
+            raise
     known = set(definition.inputs.values())
     dims = {d for x in definition.inputs.values() for d in dim_names(*x.shape)}
     for letter in definition.inputs:

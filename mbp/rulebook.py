@@ -397,7 +397,7 @@ class Rulebook:
         Raises MbpError for an unknown name, a wrong number of inputs, shapes that do not conform
         or an input that is not known to have a property the definition needs.
         """
-        rule = self.decompositions.get(name)
+        rule = self._decompositions.get(name) or self.decompositions.get(name)
         if rule is None:
             raise MbpError(
                 f"unknown decomposition {name!r}; known are {', '.join(self.decompositions)}"

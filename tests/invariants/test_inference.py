@@ -33,6 +33,7 @@ SQUARE = {
     "D": "diagonal",
     "D1": "diagonal nonnegative",
     "D2": "diagonal positive_definite",
+    "D3": "diagonal positive",
     "Q": "orthogonal",
     "Q1": "symmetric orthogonal",
     "L": "lower_triangular",
