@@ -43,18 +43,24 @@ class Conditions:
     texts: list[str] = field(default_factory=list)
     spectra: dict[str, Expr] = field(default_factory=dict)
 
-    def read(self, outputs: Iterable[Expr]) -> None:
-        """Adds what the operations of `outputs` need, as far as no declaration implies it."""
-        nodes = tuple(node for node in topological(*outputs) if not is_constant(node))
-        for node in nodes:
-            found = self._of_output(node) if isinstance(node, Output) else _of_operation(node)
-            self.texts += [text for text in found if text not in self.texts]
-        for node in nodes:
-            match node:
-                case Product(args=(Transpose(args=(E,)), *rest)) if is_(E, "partition"):
-                    # The sum over a class of what is positive is not zero.
-                    if f"positive({build.matmul(*rest)})" in self.texts:
-                        self.texts = [text for text in self.texts if text != f"nonzero({node})"]
+    def read(self, given: Iterable[Expr], simplified: Iterable[Expr]) -> None:
+        """Adds what outputs need, as far as no declaration implies it.
+
+        The operations as they are `given` say where the outputs are defined; of decompositions and
+        matrix functions only those count that the `simplified` outputs still hold.
+        """
+        for node in topological(*given):
+            if not isinstance(node, Output | Frechet):
+                self._add(node, _of_operation(node))
+        for node in topological(*simplified):
+            if isinstance(node, Output):
+                self._add(node, self._of_output(node))
+            elif isinstance(node, Frechet):
+                self._add(node, _of_operation(node))
+
+    def _add(self, node: Expr, texts: Iterator[str]) -> None:
+        if not is_constant(node):
+            self.texts += [text for text in texts if text not in self.texts]
 
     def _of_output(self, node: Output) -> Iterator[str]:
         replacement, dims = letters_at(node, build.variation)
@@ -134,8 +140,5 @@ def _of_operation(node: Expr) -> Iterator[str]:
             if not is_(A, "positive") and not isinstance(A, DiagVec):
                 yield f"positive({A})"
         case Frechet(args=(A, *_)) if not is_(A, "positive_definite"):
-            x = sp.Symbol("x", real=True, nonnegative=is_(A, "positive_semidefinite") or None)
-            logs = node.g.subs(scalar.X, x).atoms(sp.log)
-            negative = any(not log.args[0].is_positive for log in logs)
-            if negative or node.g.subs(scalar.X, -1).is_real is False:
+            if node.g.has(sp.log) or node.g.subs(scalar.X, -1).is_real is False:
                 yield f"{A} positive_definite"

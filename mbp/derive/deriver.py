@@ -244,7 +244,7 @@ class _Deriver:
         inputs, outputs = self.definition.inputs, self.definition.outputs
         dims = (dim_names(*x.shape) for x in inputs.values())
         found = Conditions(frozenset({*inputs, *outputs}.union(*dims)))
-        found.read(self.outputs.values())
+        found.read(outputs.values(), self.outputs.values())
         return found
 
     def _gauges(self) -> tuple[str, ...]:

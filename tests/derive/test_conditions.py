@@ -16,6 +16,8 @@ CONDITIONS = {
     "normalized_affinity": ("positive(W @ ones(m))",),
     "o2p": (),
     "o2p_svd": (),
+    "o2p_eig": (),
+    "ncuts_j1_affinity": ("positive(W @ ones(m))", "rank(W) constant"),
     "eig_function": (),
     "affinity": (),
 }
