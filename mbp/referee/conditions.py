@@ -14,7 +14,7 @@ from mbp.invariants.vocabulary import VOCABULARY
 
 @dataclass(frozen=True)
 class Has:
-    """`X symmetric`: the variable is declared to have one property more."""
+    """`X symmetric`: the value of the variable has one property more, its variation has not."""
 
     name: str
     prop: str
@@ -25,7 +25,7 @@ class Has:
 
 @dataclass(frozen=True)
 class Varies:
-    """`dX symmetric`: only the variation has the property."""
+    """`dX symmetric`: the variation has the property."""
 
     name: str
     prop: str

@@ -36,8 +36,9 @@ def counterexample(claim: Claim, seed: int, trial: Trial = NOTHING) -> str:
     arrays = [f"{x.name} = {array_text(X)}" for x, X in instance.point.items()
               if any(re.search(rf"\b{x.name}\b", line) for line in program)]  # fmt: skip
     kernels = any("np.where" in line for line in program)
+    tools = ["import functools"] * any("functools" in line for line in program)
     quiet = ["np.seterr(divide='ignore', invalid='ignore')  # on diagonals not used"] * kernels
-    return "\n".join(["import numpy as np", *quiet, *arrays, *program])
+    return "\n".join([*tools, "import numpy as np", *quiet, *arrays, *program])
 
 
 def _smallest(claim: Claim, trial: Trial, seed: int) -> Instance:
@@ -101,8 +102,9 @@ class _Program:
         yield f"right = np.sum(({self._text(self.claim.formula)}) * d{x.name})  # as claimed"
 
     def _sides(self, target: Expr) -> Iterator[str]:
+        below = set(topological(*(v.args[0] for v in self.claim.variations)))
         for x, dX in self.instance.direction.items():
-            if Variation(x) in self.claim.variations:
+            if x in below:
                 self.names[Variation(x)] = f"d{x.name}"
                 yield f"d{x.name} = {array_text(dX)}"
         varied = [v for v in self.claim.variations if not isinstance(v.args[0], Var)]

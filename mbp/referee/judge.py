@@ -20,6 +20,10 @@ _MOST_DRAWS = 30
 """Draws of instances for each one wanted, before the target counts as defined nowhere."""
 
 
+_OF_GRADIENTS = 4
+"""Instances for a claim that names a gradient: each takes a derivative for every entry."""
+
+
 class Level(IntEnum):
     """How far a claim is true, from worst to best."""
 
@@ -53,12 +57,14 @@ class Deadline:
         return time.monotonic() > self._end
 
 
-def judged(claim: Claim, trial: Trial = NOTHING, rough: int = 16, precise: int = 2) -> Judgement:
+def judged(claim: Claim, trial: Trial = NOTHING, rough: int = 12, precise: int = 2) -> Judgement:
     """The claim on `rough` instances in float64 and `precise` ones in 50 digits.
 
     A difference in float64 counts only where 50 digits confirm it. Raises MbpError when no
     admissible instance gives the true side a value.
     """
+    if claim.names_gradients:
+        rough = min(rough, _OF_GRADIENTS)
     level, error, vanishes = Level.HOLDS, 0.0, True
     agreed = []
     for seed, found in _defined(claim, trial, rough):

@@ -27,6 +27,10 @@ _DIMENSIONED = ("eye", "ones", "zeros")
 _FACTORS = {"2": ast.Constant(2), "1/2": ast.parse("1/2", mode="eval").body}
 
 
+Change = Iterator[tuple[str, ast.expr]]
+Kinds = tuple[Callable[["_Place", Mapping[str, Expr]], Change], ...]
+
+
 @dataclass(frozen=True)
 class Slip:
     """What was wrong, and the mended text with what it needs and how far it is true."""
@@ -59,7 +63,7 @@ def slip(
     for trial in (NOTHING, Trial(symmetric)) if partly and symmetric else (NOTHING,):
         found = None
         seeds = _telling_seeds(claim, trial)
-        for what, mended in _mended(claim):
+        for what, mended in _mended(claim, _ALL if trial is NOTHING else _SCALING):
             if deadline.passed:
                 return found
             progress(f"is it that {what}?")
@@ -75,10 +79,10 @@ def slip(
     return None
 
 
-def _mended(claim: Claim) -> Iterator[tuple[str, Claim]]:
+def _mended(claim: Claim, kinds: Kinds) -> Iterator[tuple[str, Claim]]:
     """The claims without one slip of the claim's text, each once."""
     seen = {claim.formula}
-    for what, text in _slips(claim.text, claim.setting.names):
+    for what, text in _slips(claim.text, claim.setting.names, kinds):
         try:
             mended = claim.mended(text)
         except MbpError:
@@ -109,7 +113,7 @@ def _needed(claim: Claim, trial: Trial, level: Level) -> tuple[Condition, ...]:
 def projected(claim: Claim, trial: Trial = NOTHING) -> str | None:
     """The claimed gradient projected onto the variations that its variable admits."""
     x, M = claim.variable.name, f"({claim.text})"
-    known = VOCABULARY.closure(trial.declared(claim.variable).properties)
+    known = VOCABULARY.closure((trial.varied(claim.variable) or claim.variable).properties)
     for prop, text in _PROJECTIONS.items():
         if prop in known:
             one = ast.unparse(ast.parse(text.format(X=x, M=M, n=claim.variable.rows), mode="eval"))
@@ -135,7 +139,7 @@ def conforming(
     text: str, read: Callable[[str], object], names: Mapping[str, Expr]
 ) -> Iterator[tuple[str, str]]:
     """The single slips that make an ill-formed text conform; `read` raises where it does not."""
-    for what, mended in _slips(text, names):
+    for what, mended in _slips(text, names, _ALL):
         try:
             read(mended)
         except MbpError:
@@ -164,16 +168,16 @@ def _differs(claim: Claim, trial: Trial, seeds: list[int]) -> bool:
 # --- slips of a text ------------------------------------------------------------------------------
 
 
-def _slips(text: str, names: Mapping[str, Expr]) -> Iterator[tuple[str, str]]:
+def _slips(
+    text: str, names: Mapping[str, Expr], kinds: Kinds
+) -> Iterator[tuple[str, str]]:
     """What is wrong in one place of the text, with the text where it is right."""
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError):
         return
     places = list(_places(tree.body))
-    # Factors and signs may explain what a transpose does as well, so they come first; but a
-    # kernel that changes its sign with its indices is better explained by these.
-    for changes in (_of_kernel, _of_factor, _of_sign, _of_transpose, _of_term, _of_part):
+    for changes in kinds:
         for place in reversed(places) if changes is _of_part else places:
             for what, node in changes(place, names):
                 yield what, _replaced(tree, place, node)
@@ -237,7 +241,6 @@ def _replaced(tree: ast.Expression, place: _Place, node: ast.expr) -> str:
     return ast.unparse(ast.fix_missing_locations(whole))
 
 
-Change = Iterator[tuple[str, ast.expr]]
 
 
 def _of_factor(place: _Place, names: Mapping[str, Expr]) -> Change:
@@ -320,3 +323,10 @@ def _of_kernel(place: _Place, names: Mapping[str, Expr]) -> Change:
     for other, kernel in names.items():
         if isinstance(kernel, Kernel) and other != node.id:
             yield f"{node.id} should be {other}", ast.Name(other, ast.Load())
+
+
+# Factors and signs may explain what a transpose does as well, so they come first; but a kernel
+# that changes its sign with its indices is better explained by these.
+_ALL: Kinds = (_of_kernel, _of_factor, _of_sign, _of_transpose, _of_term, _of_part)
+_SCALING: Kinds = (_of_factor, _of_sign)
+"""What may be told from another slip where all matrices are symmetric."""

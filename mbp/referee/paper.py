@@ -170,18 +170,26 @@ def to_markdown(judged: Sequence[Row]) -> str:
     """The table of docs/paper.md, with a sentence for each deviation."""
     lines = [_HEAD, summary(judged), "", "| equation | of | states | verdict | error |",
              "| --- | --- | --- | --- | --- |"]  # fmt: skip
-    for row in judged:
-        found = row.verdict
-        said = f": {', '.join(found.conditions)}" if found.conditions else ""
-        lines.append(
-            f"| {row.id} | {row.context} | {_code(row.states)} | {found.verdict}{said} "
-            f"| {_error(found)} |"
-        )
+    lines += [table_line(row) for row in judged]
     lines += ["", "## Deviations", ""]
-    lines += [f"- **{row.id}** {remark}" for row in judged if (remark := deviation(row))]
+    lines += [line for row in judged if (line := deviation_line(row))]
     lines += ["", "## Readings", ""]
     lines += [f"- **{row.id}** {row.reading}" for row in judged if row.reading]
     return "\n".join(lines) + "\n"
+
+
+def table_line(row: Row) -> str:
+    """The row of the table of docs/paper.md."""
+    found = row.verdict
+    said = f": {', '.join(found.conditions)}" if found.conditions else ""
+    cells = (row.id, row.context, _code(row.states), f"{found.verdict}{said}", _error(found))
+    return f"| {' | '.join(cells)} |"
+
+
+def deviation_line(row: Row) -> str:
+    """The sentence of docs/paper.md on a row that deviates, empty for any other."""
+    remark = deviation(row)
+    return f"- **{row.id}** {remark}" if remark else ""
 
 
 _HEAD = """\
@@ -189,8 +197,9 @@ _HEAD = """\
 
 Every equation of the paper as printed (`rules/paper.toml`), judged by the referee: by numeric
 derivatives along admissible curves at random instances, in float64 and in 50 digits. `mbp paper
---format markdown` writes this page, `mbp paper --check` fails when it is stale. A claimed gradient
-is compared with the projected gradient. Conditions behind *holds* fail on null sets only.
+--format markdown -o docs/paper.md` writes this page; the tests fail when it is stale. A claimed
+gradient is compared with the projected gradient. `X symmetric` speaks of the value of X, `dX
+symmetric` of its variation. Conditions behind *holds* fail on null sets only.
 """
 
 
@@ -207,7 +216,7 @@ def deviation(row: Row) -> str:
     right = f" Right is {_code(found.correct)}." if found.correct else ""
     match found.kind:
         case Kind.HOLDS_WHEN:
-            return f"holds only under {', '.join(found.conditions)}."
+            return f"holds only under {', '.join(found.conditions)}.{right}"
         case Kind.PROJECTION:
             return f"is right as a functional, but not the projected gradient.{right}"
         case Kind.WRONG | Kind.ILL_FORMED:

@@ -149,16 +149,16 @@ def _placed(
 def _moved(
     x: Var, X: Array, trial: Trial, rng: np.random.Generator, at: Arithmetic
 ) -> tuple[Array, Curve]:
-    declared, varied = trial.declared(x), trial.varied(x)
+    varied = trial.varied(x)
     if X.shape != (1, 1) and at.rank_split(X)[3] < min(X.shape):
         if varied is not None:
             raise MbpError(f"no variation of {x} is known that also keeps its rank")
-        declared = _signless(declared)  # such a curve keeps the rank, and signs for small t
+        x = _signless(x)  # such a curve keeps the rank, and signs for small t
     if varied is not None:
         dX = random_variation(varied, X, rng, at)
         return dX, lambda t: X + t * dX
-    dX = random_variation(declared, X, rng, at)
-    return dX, curve(declared, X, dX, at)
+    dX = random_variation(x, X, rng, at)
+    return dX, curve(x, X, dX, at)
 
 
 def _signless(x: Var) -> Var:

@@ -7,6 +7,7 @@ from itertools import combinations, permutations
 
 from mbp.errors import MbpError
 from mbp.expr.build import is_zero
+from mbp.expr.dims import ONE
 from mbp.expr.nodes import Var
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.referee.conditions import Condition, Has, Sizes, Trial, Varies
@@ -123,7 +124,7 @@ def _is_given(x: Var) -> bool:
 def _definite(x: Var) -> Iterator[str]:
     """Ranks, signs and definiteness."""
     known = VOCABULARY.closure(x.properties)
-    if not x.is_scalar and may_be_deficient(x):
+    if ONE not in x.shape and may_be_deficient(x):
         yield from ("invertible",) if x.is_square else ("full_column_rank", "full_row_rank")
     if not x.is_scalar and x.is_square and "positive" not in known:
         yield from ("positive_semidefinite", "positive_definite")
@@ -138,6 +139,8 @@ def _patterns(x: Var) -> Iterator[str]:
     for prop in _PATTERNS:
         if "symmetric" in known and prop not in ("diagonal", "projector"):
             continue
+        if x.is_square and prop == "orthonormal_columns":
+            continue  # such a square matrix is called orthogonal
         if x.is_square or not VOCABULARY[prop].square:
             yield prop
 
@@ -146,6 +149,7 @@ def _sets(candidates: Sequence[Condition]) -> Iterator[tuple[Condition, ...]]:
     """Single conditions, then pairs about different things, then one for each variable."""
     yield from ((c,) for c in candidates)
     pairs = [pair for pair in combinations(candidates, 2) if _goes_together(*pair)]
+    pairs.sort(key=lambda pair: any(isinstance(c, Sizes) for c in pair))
     yield from pairs[:_MOST_PAIRS]
     for prop in ("symmetric", "positive_definite"):
         whole = tuple(c for c in candidates if isinstance(c, Has) and c.prop == prop)
@@ -162,10 +166,10 @@ def _goes_together(one: Condition, other: Condition) -> bool:
 
 
 def _alike(candidates: Sequence[Condition]) -> Iterator[tuple[Condition, ...]]:
-    """Single conditions, then pairs of one property of two variables."""
+    """Single conditions, then one property of two variables, or of one and its variation."""
     yield from ((c,) for c in candidates)
     for one, other in combinations(candidates, 2):
-        if isinstance(one, Has) and isinstance(other, Has) and one.prop == other.prop:
+        if not isinstance(one, Sizes) and not isinstance(other, Sizes) and one.prop == other.prop:
             yield one, other
 
 

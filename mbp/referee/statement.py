@@ -209,10 +209,14 @@ class Claim:
     def differentiated(self) -> tuple[Expr, ...]:
         """The expressions, other than inputs, whose derivative the claim is about."""
         found = [v.args[0] for v in self.variations if not isinstance(v.args[0], Var)]
-        named = any(node in self.setting.gradients for node in topological(*self.sides))
-        if self.target is None or named:
+        if self.target is None or self.names_gradients:
             found += self.setting.outputs.values()
         return tuple(dict.fromkeys(found))
+
+    @property
+    def names_gradients(self) -> bool:
+        """Whether a side speaks of the true gradient in an input, as grad_X."""
+        return any(node in self.setting.gradients for node in topological(*self.sides))
 
     @property
     def expressions(self) -> tuple[Expr, ...]:

@@ -14,6 +14,7 @@ from mbp.errors import MbpError, ShapeError
 from mbp.expr import build
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Var
+from mbp.invariants.vocabulary import VOCABULARY
 from mbp.referee.conditions import Condition, Trial
 from mbp.referee.counterexample import counterexample
 from mbp.referee.judge import Deadline, Judgement, Level, judged
@@ -32,7 +33,7 @@ from mbp.referee.statement import (
 
 Progress = Callable[[str], None]
 
-_SEARCHED, _MENDED = 4.5, 7.0
+_SEARCHED, _MENDED = 4.0, 6.0
 """Seconds after which the search of conditions ends, and that of slips: an answer within ten."""
 
 _ORDER = tuple(Kind)
@@ -144,10 +145,14 @@ def _sound(
 ) -> Verdict:
     """The verdict on a claim that is true, at least as a functional and under conditions."""
     structural = (*map(str, found), *needed.structural)
-    conditions = tuple(dict.fromkeys((*structural, *needed.mild)))
+    trial = Trial(tuple(found))
+    implied = {f"{x} {prop}" for x in claim.setting.inputs.values()
+               for prop in VOCABULARY.closure(trial.declared(x).properties)}  # fmt: skip
+    mild = (condition for condition in needed.mild if condition not in implied)
+    conditions = tuple(dict.fromkeys((*structural, *mild)))
     by = "numerically, in float64 and in 50 digits"
     if judgement.level is Level.FUNCTIONAL:
-        right = projected(claim, Trial(tuple(found))) or right_formula(claim)
+        right = projected(claim, trial) or right_formula(claim)
         mend = f"project it onto the admissible variations: {right}"
         return Verdict(Kind.PROJECTION, conditions, judgement.error, right, mend, None, by)
     if not structural and is_proven(claim):

@@ -47,7 +47,7 @@ def outputs_of(
     forward = RULEBOOK.forward(node.rule)
     if forward is not None and forward.function is None:
         env: dict[Expr, Array] = dict(zip(rule.inputs, inputs, strict=True))
-        return tuple(evaluate(expression, env, at) for expression in forward.expressions)
+        return tuple(evaluate(forward.expressions, env, at))
     name = "" if forward is None else (forward.function or "").rpartition(".")[2]
     if forward is None or name not in _FUNCTIONS:
         return Solver(rule, inputs, sizes, at, evaluate).solution()

@@ -17,7 +17,7 @@ from mbp.errors import MbpError
 from mbp.expr.nodes import Expr, Output, Var, variables
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
-from mbp.verify.evaluate import Environment, Interpreter, evaluate
+from mbp.verify.evaluate import Environment, Interpreter, evaluate_all
 from mbp.verify.instances import (
     Curve,
     curve,
@@ -137,8 +137,8 @@ class BasePoint(Interpreter):
         key, here = (node.rule, node.args), tuple(self.values(node.args))
         start = self.outputs(node, here)
         if key not in self._linear:
-            self._linear[key] = Solver(rule, here, self.dims, at, evaluate).linearised(start)
-        return Solver(rule, inputs, self.dims, at, evaluate).near(start, self._linear[key])
+            self._linear[key] = Solver(rule, here, self.dims, at, evaluate_all).linearised(start)
+        return Solver(rule, inputs, self.dims, at, evaluate_all).near(start, self._linear[key])
 
 
 class _Branch(Interpreter):

@@ -70,6 +70,13 @@ def evaluate(expr: Expr, env: Environment, arithmetic: Arithmetic = FLOAT64) -> 
     return Interpreter(env, arithmetic).value(expr)
 
 
+def evaluate_all(
+    exprs: Iterable[Expr], env: Environment, arithmetic: Arithmetic = FLOAT64
+) -> list[Array]:
+    """The values of several expressions; raises what `evaluate` does."""
+    return Interpreter(env, arithmetic).values(exprs)
+
+
 class Interpreter:
     """Values of expressions in one environment; what they share is computed once."""
 
@@ -135,7 +142,7 @@ class Interpreter:
         key = node.rule, node.args
         if key not in self._decompositions:
             self._decompositions[key] = outputs_of(
-                node, inputs, self.arithmetic, self.dims, evaluate
+                node, inputs, self.arithmetic, self.dims, evaluate_all
             )
         return self._decompositions[key]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
 from mbp.verify.instances import random_point
 from mbp.verify.meanings import holds
 
-Evaluate = Callable[[Expr, Mapping[Expr, Array], Arithmetic], Array]
+Evaluate = Callable[[Sequence[Expr], Mapping[Expr, Array], Arithmetic], list[Array]]
+"""What gives the values of several expressions, which share what they have in common."""
 
 _STARTS = 10
 _STEPS = 60
@@ -64,12 +66,7 @@ class Solver:
         for x, A in self._inputs.items():
             named = zip(x.shape, A.shape, strict=True)
             self._sizes |= {d.name: size for d, size in named if d.is_Symbol}
-        self._equations = list(rule.equations)
-        for Y in rule.outputs:
-            for prop in sorted(VOCABULARY.closure(Y.properties)):
-                sides = VOCABULARY[prop].equation_of(Y)
-                if sides is not None:
-                    self._equations.append(sides)
+        self._sides = _sides(rule)
 
     def solution(self) -> tuple[Array, ...]:
         """Some outputs with all declared properties; raises UnsolvedError when none is found."""
@@ -164,10 +161,8 @@ class Solver:
         inputs = self._rough if at is FLOAT64 else self._inputs
         env: dict[Expr, Array] = {**inputs}
         env.update(zip(self._rule.outputs, outputs, strict=True))
-        gaps = [
-            self._evaluate(left, env, at) - self._evaluate(right, env, at)
-            for left, right in self._equations
-        ]
+        left, right = (self._evaluate(side, env, at) for side in self._sides)
+        gaps = [A - B for A, B in zip(left, right, strict=True)]
         return np.concatenate([gap.reshape(-1, 1) for gap in gaps])
 
     def _moved(self, outputs: tuple[Array, ...], step: Array) -> tuple[Array, ...]:
@@ -188,3 +183,15 @@ class Solver:
             )
             columns.append((ahead - behind) / (2 * _DIFFERENCE))
         return np.hstack(columns)
+
+
+@lru_cache(maxsize=256)
+def _sides(rule: Definition) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+    """The two sides of a rule's equations and of its outputs' invariants."""
+    equations = list(rule.equations)
+    for Y in rule.outputs:
+        for prop in sorted(VOCABULARY.closure(Y.properties)):
+            invariant = VOCABULARY[prop].equation_of(Y)
+            if invariant is not None:
+                equations.append(invariant)
+    return tuple(left for left, _ in equations), tuple(right for _, right in equations)
