@@ -216,7 +216,8 @@ def deviation(row: Row) -> str:
     right = f" Right is {_code(found.correct)}." if found.correct else ""
     match found.kind:
         case Kind.HOLDS_WHEN:
-            return f"holds only under {', '.join(found.conditions)}.{right}"
+            general = right.replace("Right", "In general it")
+            return f"holds only under {', '.join(found.conditions)}.{general}"
         case Kind.PROJECTION:
             return f"is right as a functional, but not the projected gradient.{right}"
         case Kind.WRONG | Kind.ILL_FORMED:

@@ -119,13 +119,13 @@ def verdict(
     if found is None and wrong is None:
         found = patterned(claim, Deadline(patience * _MENDED, start), progress)
     mended = wrong if wrong is not None and wrong.is_right else None
-    correct = None if mended is None else spelled_out(claim, mended.text)
+    correct = spelled_out(claim, mended.text) if mended else _derived(statement, claim)
     if found is not None:
         conditions, under = found
         sound = _sound(claim, under, needed, conditions)
         return replace(
             sound,
-            correct=correct or sound.correct or right_formula(claim),
+            correct=(correct if mended else sound.correct) or correct,
             mend=str(mended) if mended else sound.mend,
         )
     assert judgement.seed is not None
@@ -133,11 +133,17 @@ def verdict(
         Kind.WRONG,
         (*needed.structural, *needed.mild),
         judgement.error,
-        correct or right_formula(claim),
+        correct,
         None if wrong is None else str(wrong),
         counterexample(claim, judgement.seed),
         "numerically, in float64 and in 50 digits",
     )
+
+
+def _derived(statement: Statement, claim: Claim) -> str | None:
+    """The right formula as the engine derives it, unless it is what the left side says already."""
+    formula = right_formula(claim)
+    return None if formula == statement.target else formula
 
 
 def _sound(
