@@ -78,3 +78,15 @@ def normalized_cut_dense(F: Tensor, Lam: Tensor, E: Tensor) -> Tensor:
     P = M @ torch.linalg.pinv(M, hermitian=True, rtol=1e-10)
     Q = Omega @ torch.linalg.pinv(Omega, hermitian=True, rtol=1e-10)
     return (P - Q).square().sum((-2, -1)) / 2
+
+
+def thin_svd(X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """torch's thin SVD, V instead of its transpose."""
+    U, S, Vt = torch.linalg.svd(X, full_matrices=False)
+    return U, S, Vt.mT
+
+
+def eigenvectors(X: Tensor) -> tuple[Tensor, Tensor]:
+    """torch's eigenvectors and eigenvalues of a symmetric matrix."""
+    values, U = torch.linalg.eigh(X)
+    return U, values

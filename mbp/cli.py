@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -106,6 +108,13 @@ def derive(
     order: Annotated[
         int, typer.Option(min=1, max=2, help="2 derives the backward pass once more.")
     ] = 1,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Adds operations, bytes moved and bytes saved.")
+    ] = False,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="m=196,d=64", help="With --cost: for these sizes too."),
+    ] = None,
     format: Annotated[Format, typer.Option(help="How to write it.")] = Format.text,
     output: Annotated[
         Path | None,
@@ -116,12 +125,37 @@ def derive(
     from mbp.targets import targets
 
     (found,) = targets([target] if target else [], expression, let or [])
-    text = rendered(found.derivation(wrt, order), format)
+    derivation = found.derivation(wrt, order)
+    if at is not None and not cost:
+        raise MbpError("--at gives the sizes for --cost; add --cost")
+    text = rendered(derivation, format)
+    if cost:
+        text = _with_cost(text, derivation, format, at)
     if output is None:
         sys.stdout.write(text)
     else:
         _write(output, text)
     return DONE
+
+
+def _with_cost(text: str, derivation: Derivation, format: Format, at: str | None) -> str:
+    """The rendered derivation with its cost at the end, or among the keys of the object."""
+    from mbp.present.cost import cost_lines, cost_table, parsed_sizes
+
+    sizes = parsed_sizes(at, derivation) if at else None
+    if format is Format.json:
+        table = {**json.loads(text), "cost": cost_table(derivation, sizes)}
+        return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+    lines = "\n".join(cost_lines(derivation, sizes))
+    block = {
+        Format.text: f"\n{lines}\n",
+        Format.markdown: f"\n```text\n{lines}\n```\n",
+        Format.latex: f"\n\\begin{{verbatim}}\n{lines}\n\\end{{verbatim}}\n",
+        Format.html: f"<pre>{html.escape(lines)}</pre>\n",
+    }[format]
+    if format is Format.html and "</body>" in text:
+        return text.replace("</body>", f"{block}</body>")
+    return text + block
 
 
 def rendered(derivation: Derivation, format: Format) -> str:

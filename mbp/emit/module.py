@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
@@ -17,6 +17,7 @@ from mbp.errors import MbpError
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Output, Var, variables
 from mbp.expr.text import text
+from mbp.plan.cost import plan_cost
 from mbp.plan.program import Plan, Program, decides_rank
 from mbp.plan.value import Form, Value
 from mbp.present.page import Page, page
@@ -101,8 +102,24 @@ class ModuleText:
             o for o in dialect.options if o == "compute_dtype" or self._uses_option(o)
         )
         self.constants = self.numbers + tuple(o for o in self.options if o != "compute_dtype")
-        self.names = self._module_names()
+        self.names = self._module_names(plan)
         self.saved = tuple(self.names.name(v) for v in plan.saved)
+        self.others: list[_Function] = []
+        if plan.wide is not None:
+            self._name_wide(plan.wide.plan)
+
+    def _name_wide(self, wide: Plan) -> None:
+        """Gives what the wide plan saves the first's names, its own where they are the same."""
+        own = self._module_names(wide)
+        left = {own.name(v): v for v in wide.saved}
+        ordered = [left.pop(name, None) for name in self.saved]
+        ordered = [v or (left.pop(next(iter(left))) if left else None) for v in ordered]
+        self.wide_saved = tuple(v for v in ordered if v is not None) + tuple(left.values())
+        self.wide_names = self._module_names(wide, self.wide_saved)
+        extra = [self.wide_names.name(v) for v in self.wide_saved[len(self.saved) :]]
+        for name in extra:
+            self.names.reserve(name)
+        self.saved += tuple(extra)
 
     def _check_names(self) -> None:
         if class_name(self.layer.name) == self.layer.name:
@@ -120,6 +137,9 @@ class ModuleText:
     def _programs(self) -> list[Program]:
         plan = self.plan
         found = [plan.forward, plan.backward, plan.variation, plan.second, plan.second_variation]
+        if plan.wide is not None:
+            other = plan.wide.plan
+            found += [other.forward, other.backward, other.variation]
         return [program for program in found if program is not None]
 
     def _uses_option(self, option: str) -> bool:
@@ -134,8 +154,9 @@ class ModuleText:
         structured = (self.inputs[name].properties for name in self.differentiable)
         return any(v.form is Form.CALL for v in values) or any(structured)
 
-    def _module_names(self) -> Names:
-        names = Names(hints=self.plan.hints)
+    def _module_names(self, plan: Plan, alike: Sequence[Value] = ()) -> Names:
+        """The names of what every function shares; `alike` take those of the saved, in order."""
+        names = Names(hints=plan.hints)
         tensors = [*self.inputs, *self.cotangents, *self.layer.outputs, *RESERVED, self.layer.name]
         if self.plan.second_derivation is not None:
             tensors += [H.name for H in self.plan.second_derivation.cotangents.values()]
@@ -147,9 +168,10 @@ class ModuleText:
         for symbol in self._dims():
             names.reserve(symbol.name)
         # What a saved value is called in the forward pass it is called everywhere.
-        for value in self.plan.saved:
+        known = dict(zip(alike, self.saved if alike else ()))
+        for value in alike or plan.saved:
             output = next(
-                (name for name, v in self.plan.forward.results.items() if v is value), None
+                (name for name, v in plan.forward.results.items() if v is value), known.get(value)
             )
             if output is None:
                 names.name(value)
@@ -179,19 +201,45 @@ class ModuleText:
     def function(
         self, name: str, program: Program, tensors: Iterable[str], wishes: Mapping[str, str],
         keep: Sequence[Value] = (), known: Sequence[Value] = (), comments: Iterable[str] = (),
-        like: Mapping[str, str] | None = None,
+        like: Mapping[str, str] | None = None, wide: Program | None = None,
     ) -> _Function:  # fmt: skip
         """The function that runs `program`; it takes those of `tensors` that it uses.
 
         `like` names, for a result, the tensor to whose shape it is summed: the gradient of what
-        was broadcast.
+        was broadcast. `wide` is the program for wide inputs, which the function leaves to another.
         """
-        order = len(self._shape(self.tensors[0]).split())
-        body = Body(
-            self.names.copy(), known, self.tensors[0], order, self._dims(), self.dialect
+        tensors = tuple(tensors)
+        first = self._printed(
+            self.names, name, program, tensors, wishes, keep, known, comments, like
         )
+        if wide is None or self.plan.wide is None:
+            return first
+        saved = self.wide_saved
+        other = self._printed(
+            self.wide_names, f"{name}_wide", wide, tensors, wishes, saved if keep else (),
+            saved if known else (), (), like,
+        )  # fmt: skip
+        self.others.append(other)
+        (rows, i), (cols, j) = (self._dims()[n] for n in (self.plan.wide.rows, self.plan.wide.cols))
+        call = f"return {other.name}({', '.join(other.parameters)})"
+        branch = (f"if {rows}.shape[{i}] < {cols}.shape[{j}]:", f"    {call}")
+        used = {*first.parameters, *other.parameters, rows, cols}
+        return replace(
+            first,
+            tensors=tuple(t for t in dict.fromkeys(tensors) if t in used),
+            constants=tuple(c for c in self.constants if c in used),
+            lines=(*branch, *first.lines),
+        )
+
+    def _printed(
+        self, names: Names, name: str, program: Program, tensors: Iterable[str],
+        wishes: Mapping[str, str], keep: Sequence[Value] = (), known: Sequence[Value] = (), comments: Iterable[str] = (),
+        like: Mapping[str, str] | None = None,
+    ) -> _Function:  # fmt: skip
+        order = len(self._shape(self.tensors[0]).split())
+        body = Body(names.copy(), known, self.tensors[0], order, self._dims(), self.dialect)
         texts = body.print(program, wishes, keep, like)
-        kept = [self.names.name(v) for v in keep if v not in program.results.values()]
+        kept = [names.name(v) for v in keep if v not in program.results.values()]
         returned = []
         for (result, value), printed in zip(program.results.items(), texts, strict=True):
             original = (like or {}).get(result)
@@ -199,6 +247,9 @@ class ModuleText:
                 word = self.dialect.word("sum_to")
                 printed = word.format(a=printed, like_array=original)
             returned.append(printed)
+        if keep:
+            missing = len(self.saved) - len(keep)
+            kept += [self.dialect.word("nothing").format(x=self.tensors[0])] * missing
         results = (*returned, *kept)
         tail = f"return {', '.join(results)}{',' if len(results) == 1 else ''}"
         notes = []
@@ -227,18 +278,21 @@ class ModuleText:
         forward = self.function(
             "_forward", plan.forward, self.tensors, {name: name for name in layer.outputs},
             keep=plan.saved, comments=_defining_lines(self.page),
+            wide=plan.wide and plan.wide.plan.forward,
         )  # fmt: skip
         gradients = self.function(
             "_gradients", plan.backward, (*self.tensors, *self.cotangents, *self.saved),
             {name: f"grad_{name}" for name in derivation.gradients}, known=plan.saved,
             comments=_lines(self.page, self.page.gradients, "dL/d{}"),
             like={name: name for name in derivation.gradients},
+            wide=plan.wide and plan.wide.plan.backward,
         )  # fmt: skip
         tangents = tuple(f"d{name}" for name in self.differentiable)
         variations = self.function(
             "_variations", plan.variation, (*self.tensors, *tangents, *self.saved),
             {name: f"d{name}" for name in layer.outputs}, known=plan.saved,
             comments=_lines(self.page, self.page.variations, "d({})"),
+            wide=plan.wide and plan.wide.plan.variation,
         )  # fmt: skip
         outputs = tuple(layer.outputs)
         extra = tuple(s for s in self.saved if s not in outputs)
@@ -284,6 +338,7 @@ class ModuleText:
                 "_ranges", plan.ranges, self.tensors, {name: name for name in plan.ranges.results},
                 comments=(f"{name} = {text(A)}" for name, A in plan.compared.items()),
             )  # fmt: skip
+        context["others"] = self.others
         return context | self._interface(list(extra))
 
     def _second(
@@ -299,12 +354,14 @@ class ModuleText:
             "_second_gradients", program.restricted(varied), (*given, *over, *self.saved),
             {name: f"grad_{name}" for name in varied}, known=self.plan.saved,
             like={name: name for name in varied},
+            wide=self.plan.second_alone and self.plan.second_alone.restricted(varied),
         )  # fmt: skip
         tangents = tuple(f"d{name}" for name in derivation.gradients)
         second_variations = self.function(
             "_gradient_variations", variation, (*given, *tangents, *self.saved),
             {name: f"d{name}" for name in derivation.variations}, known=self.plan.saved,
             like={f"grad_{name}": name for name in self.differentiable},
+            wide=self.plan.second_variation_alone,
         )  # fmt: skip
         kept = tuple(t for t in second.tensors if t not in over)
         used = (*varied, *(t for t in second_variations.tensors if t not in tangents))
@@ -361,7 +418,7 @@ class ModuleText:
         shapes = [f"{name} {self._shape_doc(name)}" for name in self.tensors]
         results = [f"{name} {self._output_shape_doc(name)}" for name in outputs]
         return {
-            "docstring": docstring(self.page),
+            "docstring": f"{docstring(self.page)}\n\n{self._cost()}",
             "summary": summary or f"The layer {self.layer.name}.",
             "signature": signature,
             "tensor_signature": [f"{name}: {array}" for name in self.tensors],
@@ -385,6 +442,23 @@ class ModuleText:
     def _option(self, name: str) -> str:
         kind, default, _ = OPTIONS[name]
         return f"{name}: {kind.format(dtype=self.dialect.dtype)} = {default}"
+
+    def _cost(self) -> str:
+        """What the passes cost and what is kept between them, of one sample in float64."""
+        cost = plan_cost(self.plan)
+        lines = [
+            "Cost of one sample in float64:",
+            f"    forward {cost.forward.flops} flops,",
+            f"    backward {cost.backward.flops} flops,",
+            f"    saved {cost.saved} bytes.",
+        ]
+        if self.plan.wide is not None:
+            wide = plan_cost(self.plan.wide.plan)
+            lines[0] = "Cost of one sample in float64, and where it is wide:"
+            lines[1] = f"    forward {cost.forward.flops} and {wide.forward.flops} flops,"
+            lines[2] = f"    backward {cost.backward.flops} and {wide.backward.flops} flops,"
+            lines[3] = f"    saved {cost.saved} and {wide.saved} bytes."
+        return "\n".join(_wrapped(line) for line in lines)
 
     def _default(self, name: str) -> str:
         if name not in self.layer.defaults:

@@ -239,7 +239,7 @@ class Body:
             lines = (f"{name} = (", *(f"    {term}" for term in terms), ")")
             self._blocks.append(_Block((name,), lines))
         elif text != name:
-            self._blocks.append(_Block((name,), (f"{name} = {text}",)))
+            self._blocks.append(_Block((name,), tuple(_broken(f"{name} = {text}"))))
         self._known.add(value)
         self._pieces.clear()
 
@@ -564,7 +564,7 @@ def _body(g: sp.Expr, names: Mapping[sp.Symbol, str], dialect: Dialect) -> list[
 
 def _broken(line: str) -> list[str]:
     """`line`, the arguments of the one call that it is on lines of their own if it is too long."""
-    call = re.match(r"return \w+\(", line)
+    call = re.match(r"(return|\w+ =) \w+\(", line)
     if len(line) <= _WIDTH or call is None:
         return [line]
     depth, start, pieces = 1, call.end(), []

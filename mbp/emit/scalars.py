@@ -21,6 +21,7 @@ HELPERS: dict[str, str] = {
     "SigmoidQuotient": "_sigmoid_quotient({})",
     "SoftplusQuotient": "_softplus_quotient({})",
     "SmoothQuotient": "_smooth_quotient({})",
+    "AnchoredQuotient": "_anchored_quotient({})",
     "SecondQuotient": "_second_quotient({})",
     "Sinc": "_sinc({})",
     "Sinhc": "_sinhc({})",

@@ -9,7 +9,8 @@ import sympy as sp
 
 from mbp.derive.derivation import Derivation
 from mbp.expr.dims import ONE, Dim
-from mbp.plan.program import Program, plan
+from mbp.plan.graph import v_shape
+from mbp.plan.program import Plan, Program, plan
 from mbp.plan.value import Form, Value
 
 _BYTES = 8  # of a float64
@@ -46,8 +47,21 @@ class LayerCost:
 
 
 def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -> LayerCost:
-    """The cost of a derived layer as it is emitted, planned for `sizes` or for m ≫ d."""
-    planned = plan(derivation, None, sizes)
+    """The cost of a derived layer as it is emitted, planned for `sizes` or for m ≫ d.
+
+    With sizes for which the layer is wide, that of the plan for wide inputs, if there is one.
+    """
+    found = plan(derivation)
+    if sizes is not None and found.wide is not None:
+        known = {n: sizes.get(n.name) for n in (found.wide.rows, found.wide.cols)}
+        rows, cols = known.values()
+        if rows is not None and cols is not None and rows < cols:
+            return plan_cost(found.wide.plan)
+    return plan_cost(plan(derivation, None, sizes) if sizes else found)
+
+
+def plan_cost(planned: Plan) -> LayerCost:
+    """The cost of a plan's forward and backward passes and of what it saves."""
     saved = sum((_entries(v) for v in planned.saved), sp.Integer(0))
     return LayerCost(cost(planned.forward), cost(planned.backward), sp.expand(_BYTES * saved))
 
@@ -85,8 +99,17 @@ def _decomposition(m: Dim, n: Dim, function: str) -> sp.Expr:
     return 9 * n**3
 
 
+def _orthogonal_frame(m: Dim, n: Dim) -> sp.Expr:
+    # A = QR with Q, and the singular value decomposition of the triangle R.
+    return _decomposition(m, n, "qr") + _decomposition(n, n, "svd")
+
+
 _FLOPS: dict[str, Callable[[Value], sp.Expr]] = {
     "matmul": lambda v: 2 * v.rows * v.args[0].cols * v.cols,
+    "orthogonal_frame": lambda v: _orthogonal_frame(*v_shape(v.args[0])),
+    "range_frame": lambda v: 9 * v.args[0].rows ** 3,
+    "spread": lambda v: _entries(v),
+    "class_sums": lambda v: v.args[0].rows * v.cols,
     "svd_frame": lambda v: _decomposition(v.args[0].rows, v.args[0].cols, "svd"),
     "eigh": lambda v: 9 * v.args[0].rows ** 3,
     "call": lambda v: _decomposition(v.args[0].rows, v.args[0].cols, v.data[0]),

@@ -19,6 +19,9 @@ from mbp.expr import scalar
 X1, X2, X3 = sp.symbols("x1 x2 x3", real=True)
 """The points of a divided difference."""
 
+ZERO = sp.Symbol("x0", real=True)
+"""The point 0 as an array, where a function has to be divided by its variable."""
+
 T = sp.Symbol("t", real=True)
 
 
@@ -74,10 +77,31 @@ class SmoothQuotient(Quotient):
     nargs = 4
 
 
+class AnchoredQuotient(Quotient):
+    """h[x, y, 0] for x, y ≥ 0; arguments h[x, y], h[x, 0], h[y, 0], x, y."""
+
+    nargs = 5
+
+
 class SecondQuotient(Quotient):
     """g[x, y, z]; arguments Lambda of the first quotient in (x, y), Lambda g″, x, y, z."""
 
     nargs = 5
+
+
+@cache
+def value(g: sp.Expr) -> sp.Expr:
+    """g(x) in `scalar.X` and ZERO, without the cancellation of h(x)/x with h(0) = 0."""
+    h = _numerator(g)
+    return g if h is None else _first(_smooth(h), scalar.X, ZERO)
+
+
+def _numerator(g: sp.Expr) -> sp.Expr | None:
+    """h with g(x) = h(x)/x and h(0) = 0, where that is no rational function."""
+    if _is_rational(g) or not g.subs(scalar.X, 0).has(sp.nan, sp.zoo):
+        return None
+    h = sp.expand_mul(g * scalar.X)
+    return h if h.subs(scalar.X, 0) == 0 else None
 
 
 @cache
@@ -86,7 +110,11 @@ def first(g: sp.Expr) -> sp.Expr:
 
     Raises MbpError for a function that is not smooth, such as one with a kink.
     """
-    return _first(_smooth(g), X1, X2)
+    h = _numerator(g)
+    if h is None:
+        return _first(_smooth(g), X1, X2)
+    inner, ends = _first(_smooth(h), X1, X2), [_first(h, x, ZERO) for x in (X1, X2)]
+    return AnchoredQuotient(inner, *ends, X1, X2)
 
 
 @cache

@@ -29,6 +29,7 @@ class Graph:
         self._interned: dict[tuple[Hashable, ...], Value] = {}
         self._words: dict[Word, Value] = {}
         self._orders: dict[Word, _Order] = {}
+        self._contracted: dict[Word, Word] = {}
         self._transposed: dict[Value, Value] = {}
         self._known_sizes: dict[Dim, int] = {}
         self.parity: dict[Value, int] = {}
@@ -469,17 +470,19 @@ class Graph:
         """Notes that `value` is the product of `word`."""
         self._words[word] = value
         self._orders.clear()
+        self._contracted.clear()
 
     def contracted(self, word: Word) -> Word:
         """`word` with products that exist already as letters, where that is no dearer."""
-        for length in range(len(word), 1, -1):
-            for i in range(len(word) - length + 1):
-                known = self._known(word[i : i + length])
-                if known is not None:
-                    shorter = (*word[:i], known, *word[i + length :])
-                    if self.cost(shorter) <= self.cost(word):
-                        return self.contracted(shorter)
-        return word
+        if word not in self._contracted:
+            options = [word]
+            for length in range(len(word), 1, -1):
+                for i in range(len(word) - length + 1):
+                    known = self._known(word[i : i + length])
+                    if known is not None:
+                        options.append(self.contracted((*word[:i], known, *word[i + length :])))
+            self._contracted[word] = min(options, key=lambda w: (self.cost(w), len(w)))
+        return self._contracted[word]
 
     def _associated(self, word: Word) -> Value:
         if len(word) == 1:
@@ -487,10 +490,23 @@ class Graph:
         known = self._known(word)
         if known is not None:
             return known
+        self._form_half(word)
         cut = self._order(word).cut
         value = self._multiply(self._associated(word[:cut]), self._associated(word[cut:]))
         self.know(word, value)  # what exists already is free from now on
         return value
+
+    def _form_half(self, word: Word) -> None:
+        """Forms H first, where Hᵀ M H costs less so than in any order that forgets the symmetry."""
+        n = len(word) // 2
+        half, middle = word[len(word) - n :], word[n : len(word) - n]
+        mirrored = tuple(self.transpose(factor) for factor in reversed(half))
+        if n < 2 or word[:n] != mirrored or self._known(half) is not None:
+            return
+        H = self.make("stand_in", data=(-4,), shape=(half[0].rows, half[-1].cols))
+        whole = self.cost((self.transpose(H), *middle, H))
+        if self.cost(half) + whole < self.cost(word):
+            self._associated(half)
 
     def _known(self, word: Word) -> Value | None:
         if word in self._words:

@@ -91,6 +91,7 @@ class Lowering:
         self._vectors = vectors
         self._residuals = residuals
         self._outputs = frozenset(topological(*outputs))
+        self._nodes = frozenset(topological(*roots))
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
         self._in_frame_only = _in_frame_only(roots)
@@ -226,10 +227,21 @@ class Lowering:
                 return self._terms(expression)
             case Product():
                 return self._product_terms(node)
+            case Part(data=("sym",), args=(Frechet() as X,)) if X.order == 1:
+                direction = self._symmetric_part(X.directions[0])
+                return self._terms(build.frechet(X.g, X.args[0], X.parameters, direction))
             case Part(data=(("sym" | "skew") as kind,), args=(X,)):
                 return [part for term in self._terms(X) for part in term.parts(graph, kind)]
         value = self.value(node)
         return [] if value.op == "zeros" else [Term((value,))]
+
+    def _symmetric_part(self, X: Expr) -> Expr:
+        """sym(X), of X = A M Aᵀ as A sym(M) Aᵀ where sym(M) is computed anyway."""
+        if isinstance(X, Product) and len(X.args) == 3:
+            A, M, B = X.args
+            if B is build.transpose(A) and build.sym(M) in self._nodes:
+                return build.matmul(A, build.sym(M), B)
+        return build.sym(X)
 
     def _product_terms(self, node: Product) -> list[Term]:
         terms = [Term(())]
@@ -362,9 +374,11 @@ class Lowering:
         graph = self.graph
         lam, U = self._spectrum(node.args[0])
         symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(node.parameters)}
+        symbols[divided.ZERO] = graph.make("zeros", shape=(ONE, ONE))
         n = node.rows
         if node.order == 0:
-            column = self._entrywise(node.g, {scalar.X: graph.column(lam), **symbols}, (n, ONE))
+            g = divided.value(node.g)
+            column = self._entrywise(g, {scalar.X: graph.column(lam), **symbols}, (n, ONE))
             return self._framed(graph.diagonal(column), U)
         inner = [self._in_frame(X, U) for X in node.directions]
         at = graph.column(lam)

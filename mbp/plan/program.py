@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
 from mbp.derive.derivation import Derivation
-from mbp.derive.deriver import project
+from mbp.derive.deriver import derive, project
+from mbp.derive.deriver import second as derive_second
 from mbp.expr import build
-from mbp.expr.dims import ONE
+from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Var
 from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph, v_shape
+from mbp.plan.low_rank import of_low_rank
 from mbp.plan.lower import Lowering, is_svd
+from mbp.plan.push_through import pushed_through
 from mbp.plan.residual import residual_form
 from mbp.plan.scalars import with_sunken_scalars
 from mbp.plan.value import Form, Value, topological
@@ -55,7 +58,10 @@ class Plan:
     outputs of decompositions that are computed, each where its rule's assumptions hold.
     `vectors` names what the caller passes as the vector of a diagonal, `hints` what the proof
     calls some of the values. ranges: the matrices whose rank is decided at run time, or the two
-    whose ranges the layer compares, if it does; `compared` are their expressions.
+    whose ranges the layer compares, if it does; `compared` are their expressions. wide: the
+    programs for inputs of which one has more columns than rows, where they cost less; the second
+    derivatives are then those that take nothing from the forward pass, `second_alone` and
+    `second_variation_alone`.
     """
 
     derivation: Derivation
@@ -69,8 +75,20 @@ class Plan:
     variation: Program
     second: Program | None = None
     second_variation: Program | None = None
+    second_alone: Program | None = None
+    second_variation_alone: Program | None = None
+    wide: Wide | None = None
     ranges: Program | None = None
     compared: Mapping[str, Expr] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wide:
+    """The plan of the same layer where `rows` < `cols`."""
+
+    plan: Plan
+    rows: Dim
+    cols: Dim
 
 
 def plan(
@@ -81,10 +99,38 @@ def plan(
 ) -> Plan:
     """The programs of a derived layer, ordered for the given sizes or for m ≫ d.
 
-    `second` is the derivation of the backward pass: inputs and cotangents ↦ gradients; `has_lu`
-    says whether the target can keep an LU factorization. Raises MbpError for an
-    expression that no target computes.
+    Without sizes, a cheaper plan for wide inputs comes with it. `second` is the derivation of the
+    backward pass: inputs and cotangents ↦ gradients; `has_lu` says whether the target can keep an
+    LU factorization. Raises MbpError for an expression that no target computes.
     """
+    thin = of_low_rank(derivation.definition, representative_sizes(derivation, sizes))
+    if thin is not None:
+        other = derive(thin)
+        if set(other.gradients) == set(derivation.gradients):
+            found = _plan(other, second and derive_second(other), sizes, has_lu)
+            return replace(found, derivation=derivation, second_derivation=second)
+    found = _plan(derivation, second, sizes, has_lu)
+    return found if sizes is not None else replace(found, wide=_wide(derivation, has_lu))
+
+
+def _wide(derivation: Derivation, has_lu: bool) -> Wide | None:
+    """The plan through the smaller Gram matrix for wide inputs, if there is one."""
+    pushed = pushed_through(derivation.definition)
+    if pushed is None or not (pushed.rows.is_Symbol and pushed.cols.is_Symbol):
+        return None
+    other = derive(pushed.definition)
+    if set(other.gradients) != set(derivation.gradients):
+        return None
+    sizes = {pushed.rows.name: 64, pushed.cols.name: 256}
+    return Wide(_plan(other, None, sizes, has_lu), pushed.rows, pushed.cols)
+
+
+def _plan(
+    derivation: Derivation,
+    second: Derivation | None,
+    sizes: Mapping[str, int] | None,
+    has_lu: bool,
+) -> Plan:
     layer = derivation.definition
     vectors = vector_names(derivation, second)
     residuals: frozenset[Expr] = frozenset()
@@ -146,6 +192,9 @@ def plan(
         rest[1],
         rest[2] if second is not None else None,
         rest[3] if second is not None else None,
+        _program(lowered[3]) if second is not None else None,
+        _program(lowered[4]) if second is not None else None,
+        None,
         ranges if ranges.results else None,
         compared or {},
     )

@@ -53,6 +53,7 @@ TORCH = Dialect(
         "lu_solve": "torch.linalg.lu_solve({a}, {b}, {c})",
         "lu_solve adjoint": "torch.linalg.lu_solve({a}, {b}, {c}, adjoint=True)",
         "nonnegative": "{A}.clamp_min(0)",
+        "nothing": "{x}.new_zeros(0)",
         "ones": "{x}.new_ones({rows}, {cols})",
         "ones_like": "torch.ones_like({a})",
         "orthogonal_frame": "_orthogonal_frame({a}, rtol, {power})",

@@ -1,0 +1,333 @@
+"""Times every layer beside its rivals and writes the figures, a table and plots.
+
+`python -m benchmarks.speed` writes `benchmarks/speed.json` and `docs/performance.md` with its
+plots; `--quick` prints a few rows and writes nothing. Both sides run on one thread, in turn, and
+the thread's own processor time is measured, so that other work on the machine counts for neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import rivals
+from benchmarks.timing import Layer, Times, interleaved
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "performance.md"
+
+Arguments = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer at one size, what it is measured against, and the inputs that have a gradient."""
+
+    layer: str
+    size: str
+    arguments: Callable[[], Arguments]
+    rivals: dict[str, Layer]
+    wrt: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The times of a layer and of one rival, and what each keeps for its backward pass."""
+
+    layer: str
+    size: str
+    rival: str
+    ours: Times
+    theirs: Times
+
+    @property
+    def total(self) -> float:
+        """How many times longer the rival takes."""
+        return self.theirs.total / self.ours.total
+
+    @property
+    def backward(self) -> float:
+        """The same for the backward pass alone."""
+        return self.theirs.backward / self.ours.backward
+
+
+def emitted(name: str) -> Layer:
+    """The emitted layer."""
+    found: Layer = getattr(importlib.import_module(f"mbp.generated.{name}"), name)
+    return found
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+def gaussian(*shape: int) -> Callable[[], Arguments]:
+    """A matrix of normal entries."""
+    return lambda: (torch.randn(*shape, dtype=torch.float64),)
+
+
+def symmetric(n: int) -> Callable[[], Arguments]:
+    """A symmetric matrix of normal entries."""
+
+    def make() -> Arguments:
+        A = torch.randn(n, n, dtype=torch.float64)
+        return ((A + A.mT) / 2,)
+
+    return make
+
+
+def of_rank(n: int, rank: int) -> Callable[[], Arguments]:
+    """A symmetric matrix of a given rank."""
+
+    def make() -> Arguments:
+        A = torch.randn(n, rank, dtype=torch.float64)
+        return (A @ A.mT,)
+
+    return make
+
+
+def segmentation(m: int, d: int = 20, k: int = 8) -> Callable[[], Arguments]:
+    """Positive features, a definite Λ and a random partition, so that W1 > 0."""
+
+    def make() -> Arguments:
+        F = torch.rand(m, d, dtype=torch.float64)
+        Lam = torch.eye(d, dtype=torch.float64) + 0.1
+        labels = torch.arange(m) % k
+        E = torch.nn.functional.one_hot(labels[torch.randperm(m)], k).to(torch.float64)
+        return F, Lam, E
+
+    return make
+
+
+# --- cases ----------------------------------------------------------------------------------------
+
+LOG_RIVALS = {"eigh + autograd": rivals.log_by_eigh, "svd + autograd": rivals.log_by_svd}
+LOG_SIZES = (
+    (32, 196, 64), (8, 784, 128), (1, 2000, 512), (8, 169, 256), (4, 196, 256), (8, 49, 512),
+)  # fmt: skip
+CUTS = {"ncuts_j1": rivals.normalized_cut_by_qr, "ncuts_j2": rivals.cut_by_qr}
+CUT_SIZES = (1024, 4096, 16384, 65536)
+
+
+def cases() -> Iterator[Case]:
+    """Everything that the document shows."""
+    for shape in LOG_SIZES:
+        yield Case("o2p", "×".join(map(str, shape)), gaussian(*shape), LOG_RIVALS)
+    for shape in ((8, 784, 128), (8, 49, 512)):
+        yield Case(
+            "power_pool", "×".join(map(str, shape)), gaussian(*shape),
+            {
+                "eigh + autograd": rivals.power_by_eigh,
+                "iSQRT-COV, 5 steps": rivals.square_root_by_newton_schulz,
+            },
+        )  # fmt: skip
+    yield Case(
+        "projector", "m = 1024, rank 20", of_rank(1024, 20),
+        {"pinv(hermitian=True) + autograd": rivals.projector_by_pinv},
+    )  # fmt: skip
+    yield Case("svd", "2000×512", gaussian(2000, 512), {"torch.linalg.svd": rivals.thin_svd})
+    yield Case("eig", "512", symmetric(512), {"torch.linalg.eigh": rivals.eigenvectors})
+    for name, thin in CUTS.items():
+        wrt = (0, 1) if name == "ncuts_j1" else (0,)
+        for m in CUT_SIZES:
+            arguments = segmentation(m)
+            yield Case(
+                name, f"m = {m}, d = 20, k = 8", arguments, {"thin QR + autograd": thin}, wrt
+            )
+    dense = {"ncuts_j1": rivals.normalized_cut_dense, "ncuts_j2": rivals.cut_dense}
+    for name, literal in dense.items():
+        wrt = (0, 1) if name == "ncuts_j1" else (0,)
+        yield Case(
+            name, "m = 1024, d = 20, k = 8", segmentation(1024), {"dense + autograd": literal}, wrt
+        )
+
+
+QUICK = ("8×169×256", "m = 1024, d = 20, k = 8", "m = 65536, d = 20, k = 8")
+
+
+def measured(case: Case, budget: float) -> Iterator[Row]:
+    """The rows of a case."""
+    torch.manual_seed(0)
+    arguments = case.arguments()
+    times = interleaved(
+        [emitted(case.layer), *case.rivals.values()], arguments, case.wrt, budget
+    )
+    for name, theirs in zip(case.rivals, times[1:], strict=True):
+        yield Row(case.layer, case.size, name, times[0], theirs)
+
+
+def exponents(rows: list[Row]) -> dict[str, tuple[float, float]]:
+    """How the time grows with m, for the layer and for its rival: the slope in a log-log plot."""
+    found = {}
+    for name in CUTS:
+        points = [
+            (math.log(float(row.size.split()[2].rstrip(","))), row)
+            for row in rows
+            if row.layer == name and row.rival.startswith("thin") and "1024" not in row.size
+        ]
+        if len(points) > 1:
+            found[name] = tuple(
+                _slope([(x, math.log(side(row).total)) for x, row in points])
+                for side in (lambda row: row.ours, lambda row: row.theirs)
+            )
+    return found  # type: ignore[return-value]
+
+
+def _slope(points: list[tuple[float, float]]) -> float:
+    x0 = sum(x for x, _ in points) / len(points)
+    y0 = sum(y for _, y in points) / len(points)
+    return sum((x - x0) * (y - y0) for x, y in points) / sum((x - x0) ** 2 for x, _ in points)
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+PEAK = """
+import resource, sys, torch
+torch.set_num_threads(1)
+from benchmarks import rivals
+from benchmarks.speed import CUTS, emitted, segmentation
+name, which, m = sys.argv[1], sys.argv[2], int(sys.argv[3])
+layer = emitted(name) if which == "ours" else CUTS[name]
+for rows in (1024, m):
+    F, Lam, E = segmentation(rows)()
+    if rows == m:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, end=" ")
+    F.requires_grad_()
+    Lam.requires_grad_(name == "ncuts_j1")
+    layer(F, Lam, E).backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_per_row(name: str, which: str, m: int) -> float:
+    """The bytes a row that a process needs beyond the inputs, gradients included."""
+    found = subprocess.run(
+        [sys.executable, "-c", PEAK, name, which, str(m)],
+        check=True, capture_output=True, text=True, cwd=HERE.parent,
+    ).stdout  # fmt: skip
+    before, after = map(int, found.split())
+    scale = 1 if platform.system() == "Darwin" else 1024
+    return (after - before) * scale / m
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """The rows as Markdown."""
+    yield (
+        "| layer | size | against | forward, ms | backward, ms | total, × | backward, × | saved |"
+    )
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for row in rows:
+        ours, theirs = row.ours, row.theirs
+        saved = f"{ours.saved / 1e6:.2f} / {theirs.saved / 1e6:.2f} MB"
+        yield (
+            f"| `{row.layer}` | {row.size} | {row.rival} | {ours.forward:.2f} / "
+            f"{theirs.forward:.2f} | {ours.backward:.2f} / {theirs.backward:.2f} | "
+            f"{row.total:.2f} | {row.backward:.2f} | {saved} |"
+        )
+
+
+def document(rows: list[Row], peaks: dict[str, dict[str, float]]) -> str:
+    """docs/performance.md."""
+    lines = [
+        "# How fast the emitted layers are",
+        "",
+        "Written by `make bench`. Each layer and its rival run in turn on the same float64 inputs,",
+        "one thread each; the figures are medians of the thread's processor time, layer / rival,",
+        "and the ratios say how many times longer the rival takes. *Saved* is what autograd keeps",
+        "between the passes besides the inputs.",
+        "",
+        *table(rows),
+        "",
+        "## Growth and memory of the normalized cuts",
+        "",
+        "The exponent is the slope of log time over log m between 4096 and 65 536; the peak is",
+        "what a process needs beyond the inputs at m = 1 048 576, gradients included.",
+        "",
+        "| layer | exponent in m, layer / rival | peak bytes a row, layer / rival |",
+        "| --- | --- | --- |",
+    ]
+    for name, (ours, theirs) in exponents(rows).items():
+        peak = peaks.get(name, {})
+        memory = " / ".join(f"{value:.0f}" for value in peak.values())
+        lines.append(f"| `{name}` | {ours:.2f} / {theirs:.2f} | {memory} |")
+    return "\n".join([*lines, "", "![Time over m](performance.svg)", ""])
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """Time over m for the normalized cuts, both passes."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    matplotlib.rcParams["svg.hashsalt"] = "mbp"
+    figure, axes = plt.subplots(figsize=(6, 4))
+    for name in CUTS:
+        chosen = [row for row in rows if row.layer == name and row.rival.startswith("thin")]
+        m = [int(row.size.split()[2].rstrip(",")) for row in chosen]
+        (line,) = axes.loglog(m, [row.ours.total for row in chosen], "o-", label=name)
+        axes.loglog(
+            m, [row.theirs.total for row in chosen], "s--", color=line.get_color(),
+            label="thin QR + autograd",
+        )  # fmt: skip
+    axes.set_xlabel("m")
+    axes.set_ylabel("forward and backward, ms")
+    axes.legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures and writes; see the module."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few rows, printed only")
+    parser.add_argument("--budget", type=float, default=4.0, help="seconds a case")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    rows: list[Row] = []
+    for case in cases():
+        if options.quick and (case.size not in QUICK or "dense + autograd" in case.rivals):
+            continue
+        for row in measured(case, options.budget):
+            rows.append(row)
+            print(f"{row.layer:11} {row.size:26} {row.rival:32} {row.total:8.2f}×", flush=True)
+    if options.quick:
+        return
+    peaks = {
+        name: {which: peak_per_row(name, which, 1 << 20) for which in ("ours", "theirs")}
+        for name in CUTS
+    }
+    figures: dict[str, Any] = {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "rows": [
+            {
+                "layer": row.layer, "size": row.size, "rival": row.rival,
+                "ours": vars(row.ours), "theirs": vars(row.theirs),
+                "total": row.total, "backward": row.backward,
+            }
+            for row in rows
+        ],
+        "exponents": exponents(rows),
+        "peak_bytes_per_row": peaks,
+    }  # fmt: skip
+    (HERE / "speed.json").write_text(json.dumps(figures, indent=1) + "\n")
+    DOCUMENT.write_text(document(rows, peaks))
+    plot(rows, DOCUMENT.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()

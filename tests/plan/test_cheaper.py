@@ -1,0 +1,157 @@
+"""Plans that change what is computed have the same values and derivatives, and cost less."""
+
+import pytest
+import sympy as sp
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from benchmarks.timing import Allocations
+from mbp.api import one_off_layer
+from mbp.emit import emit_text, load
+from mbp.layers import registry
+from mbp.plan.cost import layer_cost, plan_cost
+from mbp.plan.low_rank import of_low_rank
+from mbp.plan.program import plan, representative_sizes
+from mbp.plan.push_through import pushed_through
+from mbp.verify.evaluate import evaluate
+
+torch.manual_seed(0)
+DTYPE = torch.float64
+m, d, r = sp.symbols("m d r", integer=True, positive=True)
+
+
+def normal(*shape):
+    return torch.randn(*shape, dtype=DTYPE)
+
+
+def one_off(text, **declarations):
+    return one_off_layer(text, declarations, "layer")
+
+
+def compiled(text, **declarations):
+    return load(emit_text(one_off(text, **declarations).derive()), "layer").layer
+
+
+FUNCTIONS = ["log(c + x)", "sqrt(1 + x)", "exp(-x)", "1/(2 + x)", "x**3 + x", "tanh(x)"]
+
+
+@pytest.mark.parametrize("g", FUNCTIONS)
+def test_a_function_of_a_gram_matrix_goes_through_the_other_one(g):
+    text = f'matfun("{g}", F.T @ F)' if "c" not in g else "logm(F.T @ F + eps * eye(d))"
+    declared = {"F": "m d"} | ({"eps": "scalar positive constant"} if "c" in g else {})
+    definition = one_off(text, **declared).definition
+    pushed = pushed_through(definition)
+    assert (pushed.rows, pushed.cols) == (m, d)
+    env = {"m": 3, "d": 5, definition.inputs["F"]: normal(3, 5).numpy()}
+    if "eps" in declared:
+        env[definition.inputs["eps"]] = torch.tensor([[0.1]], dtype=DTYPE).numpy()
+    (before,), (after,) = definition.outputs.values(), pushed.definition.outputs.values()
+    torch.testing.assert_close(evaluate(before, env), evaluate(after, env))
+
+
+@pytest.mark.parametrize("name", ["o2p", "power_pool"])
+def test_a_wide_input_has_no_large_eigenproblem(name):
+    wide = plan(registry()[name].derive()).wide
+    values = [*wide.plan.forward.values, *wide.plan.backward.values]
+    assert [v.args[0].rows for v in values if v.op == "eigh"] == [m]
+    assert sp.degree(plan_cost(wide.plan).backward.flops, d) == 2
+
+
+@pytest.mark.parametrize("name", ["o2p", "power_pool"])
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5)], ids=str)
+def test_a_wide_input_has_right_derivatives(name, shape):
+    layer = getattr(load(emit_text(registry()[name].derive()), name), name)
+    F = normal(*shape).requires_grad_()
+    gram = F.mT @ F + 0.1 * torch.eye(5, dtype=DTYPE)
+    q, U = torch.linalg.eigh(gram)
+    g = q.log() if name == "o2p" else q.sqrt()
+    torch.testing.assert_close(layer(F, 0.1), U * g[..., None, :] @ U.mT)
+    assert gradcheck(lambda F: layer(F, 0.1), F, check_forward_ad=True)
+    assert gradgradcheck(lambda F: layer(F, 0.1), F)
+
+
+def test_a_wide_input_of_low_rank_has_a_finite_gradient():
+    layer = registry()["o2p"]
+    F = (normal(4, 1) @ normal(1, 6)).requires_grad_()
+    (ours,) = torch.autograd.grad(layer(F, 0.1).square().sum(), F)
+    torch.testing.assert_close(
+        ours, 4 * F.detach() @ _log_times_inverse(F.detach()), rtol=1e-9, atol=1e-9
+    )
+
+
+def _log_times_inverse(F):
+    q, U = torch.linalg.eigh(F.mT @ F + 0.1 * torch.eye(F.shape[-1], dtype=DTYPE))
+    return U * (q.log() / q) @ U.mT
+
+
+LOW_RANK = {
+    "inv(diag(v) + U @ U.T) @ x": {"v": "m positive", "U": "m r", "x": "m"},
+    "logdet(diag(v) + U @ M @ U.T)": {"v": "m positive", "U": "m r", "M": "r r"},
+    "inv(2 * eye(m) + 3 * U @ U.T) @ x": {"U": "m r", "x": "m"},
+}
+
+
+def arguments(declared, rows, rank):
+    sizes = {"m": rows, "r": rank}
+    made = []
+    for name, text in declared.items():
+        X = normal(*(sizes[n] for n in text.split() if n in sizes))
+        made.append((X.abs() + 1 if name == "v" else X @ X.mT if name == "M" else X))
+    return [X.requires_grad_() for X in made]
+
+
+@pytest.mark.parametrize("text", LOW_RANK)
+def test_a_diagonal_plus_a_low_rank_is_linear_in_the_rows(text):
+    declared = LOW_RANK[text]
+    cost = layer_cost(one_off(text, **declared).derive())
+    assert sp.degree(cost.forward.flops, m) == sp.degree(cost.backward.flops, m) == 1
+    layer = compiled(text, **declared)
+    assert gradcheck(layer, arguments(declared, 6, 2))
+    assert gradgradcheck(layer, arguments(declared, 5, 2))
+    large = arguments(declared, 500, 4)
+    with Allocations() as seen:
+        layer(*large).sum().backward()
+    assert seen.largest < 500 * 20
+
+
+def test_a_low_rank_without_an_inverse_of_the_diagonal_is_left_alone():
+    definition = one_off("inv(diag(v) + U @ U.T) @ x", v="m", U="m r", x="m").definition
+    layer = one_off("inv(diag(v) + U @ U.T) @ x", v="m", U="m r", x="m")
+    assert of_low_rank(definition, representative_sizes(layer.derive())) is None
+
+
+@pytest.mark.parametrize("k", [3, 40])
+@pytest.mark.parametrize("batch", [(), (2,)], ids=str)
+def test_a_partition_sums_its_classes_and_spreads_over_its_rows(k, batch):
+    layer = compiled("E @ (E.T @ X)", E="m k partition", X="m d")
+    labels = torch.arange(2 * k) % k
+    E, X = torch.eye(k, dtype=DTYPE)[labels], normal(*batch, 2 * k, 4).requires_grad_()
+    torch.testing.assert_close(layer(E, X), E @ (E.mT @ X))
+    assert gradcheck(lambda X: layer(E, X), X)
+
+
+def test_a_distance_of_projectors_does_not_cancel_where_they_meet():
+    E = torch.eye(2, dtype=DTYPE).repeat(20, 1)
+    F = E @ normal(2, 2)
+    value = registry()["ncuts_j2"](F, torch.eye(2, dtype=DTYPE), E)
+    assert 0 <= value < 1e-28
+
+
+def test_a_rank_deficient_factor_has_the_gradient_of_its_range():
+    layer = registry()["ncuts_j2"]
+    B, E = normal(20, 3), torch.eye(4, dtype=DTYPE).repeat(5, 1)
+    F = (B @ normal(3, 5)).requires_grad_()
+    (ours,) = torch.autograd.grad(layer(F, torch.eye(5, dtype=DTYPE), E), F)
+    inverse = torch.linalg.pinv(F.detach(), rtol=1e-10)
+    residual = E - F.detach() @ (inverse @ E)
+    expected = -2 * residual / E.sum(0) @ (inverse @ E).mT
+    torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("name", ["ncuts_j1", "ncuts_j2"])
+def test_no_intermediate_of_the_cuts_is_larger_than_their_input(name):
+    F = normal(4000, 5).abs().requires_grad_()
+    E = torch.eye(4, dtype=DTYPE).repeat(1000, 1)
+    with Allocations() as seen:
+        registry()[name](F, torch.eye(5, dtype=DTYPE), E).backward()
+    assert seen.largest <= F.numel()
