@@ -9,7 +9,7 @@ IMPORT_EMITTED := import importlib, pkgutil, mbp.generated as emitted; \
 	[importlib.import_module("mbp.generated." + module.name) \
 	for module in pkgutil.iter_modules(emitted.__path__)]
 
-.PHONY: venv layers test lint emit check clean
+.PHONY: venv layers test lint emit check bench clean
 
 venv: $(INSTALLED)
 
@@ -40,6 +40,10 @@ emit: venv
 
 check: venv
 	$(BIN)/mbp check --all
+
+# The layers beside their rivals: benchmarks/speed.json, docs/performance.md and its plot.
+bench: venv
+	$(BIN)/python -m benchmarks.speed
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

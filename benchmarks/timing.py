@@ -39,13 +39,13 @@ def interleaved(
     while len(runs[0]) < 3 or (time.perf_counter() - start < budget and len(runs[0]) < 200):
         for k, layer in enumerate(layers):
             runs[k].append(_once(layer, arguments, wrt, cotangents[k]))
-    return [
-        Times(
-            *(1e3 * statistics.median(column) for column in zip(*found[1:], strict=True)),
-            saved=saved_bytes(layer, arguments, wrt),
+    found = []
+    for layer, passes in zip(layers, runs, strict=True):
+        forward, backward = (
+            1e3 * statistics.median(column) for column in zip(*passes[1:], strict=True)
         )
-        for layer, found in zip(layers, runs, strict=True)
-    ]
+        found.append(Times(forward, backward, saved_bytes(layer, arguments, wrt)))
+    return found
 
 
 def _leaves(arguments: tuple[Tensor, ...], wrt: Sequence[int]) -> list[Tensor]:

@@ -264,3 +264,20 @@ def test_a_fault_in_a_users_file_is_placed_by_its_line(
 def test_numbers_out_of_range_are_refused_at_once(text, capsys):
     arguments = ["derive", "-e", text, "--let", "X: m n"]
     assert "^" in refused(arguments, capsys)
+def test_the_cost_is_said_as_formulas_and_for_sizes(capsys):
+    assert main(["derive", "o2p", "--cost", "--at", "m=196,d=64"]) == 0
+    text = capsys.readouterr().out
+    assert "2*d**2*m" in text
+    assert "at m = 196, d = 64" in text
+    assert main(["derive", "o2p", "--cost", "--at", "m=49,d=512", "--format", "json"]) == 0
+    wide = json.loads(capsys.readouterr().out)["cost"]
+    assert int(wide["forward"]["flops"]) < 512**3
+
+
+@pytest.mark.parametrize("at", ["m", "m=x", "m=0", "q=3"])
+def test_sizes_that_are_none_are_refused(at, capsys):
+    assert "--at" in refused(["derive", "o2p", "--cost", "--at", at], capsys)
+
+
+def test_sizes_without_a_cost_are_refused(capsys):
+    assert "--cost" in refused(["derive", "o2p", "--at", "m=3"], capsys)

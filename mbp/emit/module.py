@@ -233,8 +233,8 @@ class ModuleText:
 
     def _printed(
         self, names: Names, name: str, program: Program, tensors: Iterable[str],
-        wishes: Mapping[str, str], keep: Sequence[Value] = (), known: Sequence[Value] = (), comments: Iterable[str] = (),
-        like: Mapping[str, str] | None = None,
+        wishes: Mapping[str, str], keep: Sequence[Value], known: Sequence[Value],
+        comments: Iterable[str], like: Mapping[str, str] | None,
     ) -> _Function:  # fmt: skip
         order = len(self._shape(self.tensors[0]).split())
         body = Body(names.copy(), known, self.tensors[0], order, self._dims(), self.dialect)
@@ -275,24 +275,25 @@ class ModuleText:
         """What the template is filled with."""
         plan, layer = self.plan, self.layer
         derivation = plan.derivation
+        wide = plan.wide.plan if plan.wide is not None else None
         forward = self.function(
             "_forward", plan.forward, self.tensors, {name: name for name in layer.outputs},
             keep=plan.saved, comments=_defining_lines(self.page),
-            wide=plan.wide and plan.wide.plan.forward,
+            wide=wide.forward if wide else None,
         )  # fmt: skip
         gradients = self.function(
             "_gradients", plan.backward, (*self.tensors, *self.cotangents, *self.saved),
             {name: f"grad_{name}" for name in derivation.gradients}, known=plan.saved,
             comments=_lines(self.page, self.page.gradients, "dL/d{}"),
             like={name: name for name in derivation.gradients},
-            wide=plan.wide and plan.wide.plan.backward,
+            wide=wide.backward if wide else None,
         )  # fmt: skip
         tangents = tuple(f"d{name}" for name in self.differentiable)
         variations = self.function(
             "_variations", plan.variation, (*self.tensors, *tangents, *self.saved),
             {name: f"d{name}" for name in layer.outputs}, known=plan.saved,
             comments=_lines(self.page, self.page.variations, "d({})"),
-            wide=plan.wide and plan.wide.plan.variation,
+            wide=wide.variation if wide else None,
         )  # fmt: skip
         outputs = tuple(layer.outputs)
         extra = tuple(s for s in self.saved if s not in outputs)

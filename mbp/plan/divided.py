@@ -97,11 +97,12 @@ def value(g: sp.Expr) -> sp.Expr:
 
 
 def _numerator(g: sp.Expr) -> sp.Expr | None:
-    """h with g(x) = h(x)/x and h(0) = 0, where that is no rational function."""
+    """h with g(x) = h(x)/x, h(0) = 0 and h smooth there, where that is no rational function."""
     if _is_rational(g) or not g.subs(scalar.X, 0).has(sp.nan, sp.zoo):
         return None
     h = sp.expand_mul(g * scalar.X)
-    return h if h.subs(scalar.X, 0) == 0 else None
+    slope = sp.diff(h, scalar.X).subs(scalar.X, 0)
+    return h if h.subs(scalar.X, 0) == 0 and not slope.has(sp.nan, sp.zoo, sp.oo) else None
 
 
 @cache
