@@ -173,7 +173,11 @@ def directional_derivatives(
     base = base or BasePoint(instance.at(0.0), at)
 
     def difference(h: Any) -> list[Array]:
-        ahead, behind = (_Branch(instance.at(t), base).values(exprs) for t in (h, -h))
+        try:
+            ahead, behind = (_Branch(instance.at(t), base).values(exprs) for t in (h, -h))
+        except np.linalg.LinAlgError:  # so large a step leaves the domain
+            start = _Branch(instance.at(0.0), base).values(exprs)
+            return [np.full_like(value, np.nan) for value in start]
         return [(there - back) / (2 * h) for there, back in zip(ahead, behind, strict=True)]
 
     if at is not FLOAT64:
