@@ -37,6 +37,7 @@ class Graph:
         self.symmetric: set[Value] = set()
         """The values that are their own transposes, besides those whose operation says so."""
         self._partitions: set[Value] = set()
+        self._replaced: dict[Word, Word] = {}
 
     def make(
         self,
@@ -84,6 +85,8 @@ class Graph:
             return self.diagonal_of(v)
         if v.op == "as_diagonal":
             return v.args[0]
+        if v.op == "ones":
+            return self.make("ones", shape=(v.rows, ONE))
         return self.make("as_column", v, shape=(v.rows, ONE))
 
     def diagonal(self, column: Value) -> Value:
@@ -91,6 +94,8 @@ class Graph:
         if column.op == "as_column":
             return column.args[0]
         n = column.rows
+        if column.op == "ones":
+            return self.eye(n)
         return self.make("as_diagonal", column, shape=(n, n), form=Form.DIAGONAL)
 
     def dense(self, v: Value) -> Value:
@@ -249,8 +254,30 @@ class Graph:
             if A.op == "scale":
                 c, A = self.scale(c, A.args[0]), A.args[1]
             bare.append(A)
+        total = next((A for A in bare if A.op == "add" and A.cols == ONE), None)
+        if total is not None and all(A.op == "power" for A in bare if A is not total):
+            rest = [A for A in bare if A is not total]  # so that like terms meet
+            return self.scale(c, self.add(*(self.hadamard(*rest, term) for term in total.args)))
+        bare = self._with_powers_merged(bare)
+        if len(bare) == 1:
+            return self.scale(c, bare[0])
         bare.sort(key=lambda A: A.serial)
         return self.scale(c, self.make("multiply", *bare, shape=v_shape(kept[0])))
+
+    def _with_powers_merged(self, factors: list[Value]) -> list[Value]:
+        """The factors of a column, powers of one base as one power."""
+        if factors[0].cols != ONE:
+            return factors
+        flat = [A for F in factors for A in (F.args if F.op == "multiply" else (F,))]
+        powers: dict[Value, sp.Expr] = {}
+        for A in flat:
+            is_power = A.op == "power" and A.args[1].op == "number"
+            base, p = (A.args[0], A.args[1].data[0]) if is_power else (A, sp.Integer(1))
+            powers[base] = powers.get(base, sp.Integer(0)) + p
+        if len(powers) == len(flat):
+            return factors
+        merged = [self.power(base, self.number(p)) for base, p in powers.items() if p != 0]
+        return merged or [self.make("ones", shape=v_shape(factors[0]))]
 
     def part(self, kind: str, v: Value) -> Value:
         """A projection onto a pattern of entries, such as the symmetric part."""
@@ -396,8 +423,8 @@ class Graph:
         if p.op == "number":
             if p.data[0] == 1:
                 return v
-            if p.data[0] == -1 and v.op == "power" and self.is_number(v.args[1], -1):
-                return v.args[0]
+            if p.data[0] == -1 and v.op == "power" and v.args[1].op == "number":
+                return self.power(v.args[0], self.number(-v.args[1].data[0]))
         form = Form.NUMBER if v.form is p.form is Form.NUMBER else Form.MATRIX
         return self.make("power", v, p, shape=v_shape(v), form=form)
 
@@ -405,6 +432,7 @@ class Graph:
 
     def product(self, word: Word) -> Value:
         """The matrix product of `word` in the cheapest order, given what exists already."""
+        word = self.rewritten(word)
         c = self.number(sp.Integer(1))
         bare: list[Value] = []
         for factor in word:
@@ -423,6 +451,7 @@ class Graph:
 
     def trace_of_product(self, word: Word) -> Value:
         """Tr(A₁ ⋯ Aₙ) as the inner product of the two halves that are cheapest to form."""
+        word = self.rewritten(word)
         if len(word) == 1:
             return self.trace(self.dense(word[0]) if word[0].form is Form.INVERSE else word[0])
         _, turn, cut = self._halves(word)
@@ -447,8 +476,12 @@ class Graph:
 
     def diagonal_of_product(self, word: Word) -> Value:
         """The diagonal of A₁ ⋯ Aₙ as a column, from the two halves that are cheapest to form."""
+        word = self.rewritten(word)
         if len(word) == 1:
             return self.diagonal_of(word[0])
+        for D, rest in ((word[0], word[1:]), (word[-1], word[:-1])):
+            if D.form is Form.DIAGONAL:
+                return self.hadamard(self.column(D), self.diagonal_of_product(rest))
         halves = lambda k: self._formed(word[:k]) + self._formed(word[k:])  # noqa: E731
         cut = min(range(1, len(word)), key=halves)
         left, right = self.product(word[:cut]), self.product(word[cut:])
@@ -471,6 +504,21 @@ class Graph:
         self._words[word] = value
         self._orders.clear()
         self._contracted.clear()
+
+    def replace(self, pair: Word, word: Word) -> None:
+        """Notes that two neighbouring letters are to be spelled as `word` from now on."""
+        for old, new in ((pair, word), tuple(map(self._mirrored, (pair, word)))):
+            self._replaced[old] = new
+
+    def _mirrored(self, word: Word) -> Word:
+        return tuple(self.transpose(factor) for factor in reversed(word))
+
+    def rewritten(self, word: Word) -> Word:
+        """`word` with the neighbours that have another spelling spelled so."""
+        for i in range(len(word) - 1):
+            if word[i : i + 2] in self._replaced:
+                return self.rewritten((*word[:i], *self._replaced[word[i : i + 2]], *word[i + 2 :]))
+        return word
 
     def contracted(self, word: Word) -> Word:
         """`word` with products that exist already as letters, where that is no dearer."""

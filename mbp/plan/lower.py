@@ -233,6 +233,8 @@ class Lowering:
             case Part(data=(("sym" | "skew") as kind,), args=(X,)):
                 return [part for term in self._terms(X) for part in term.parts(graph, kind)]
         value = self.value(node)
+        if value.op == "add" and value.cols == ONE and not value.is_scalar:
+            return [Term((term,)) for term in value.args]
         return [] if value.op == "zeros" else [Term((value,))]
 
     def _symmetric_part(self, X: Expr) -> Expr:
@@ -349,6 +351,8 @@ class Lowering:
             if A.form is Form.DIAGONAL and p.op == "number" and p.data[0] > 0:
                 return self.graph.diagonal(self.graph.power(self.graph.column(A), p))
             return self.graph.power(self.graph.dense(A), p)
+        if node.name == "sqrt" and A.form is not Form.DIAGONAL:
+            return self.graph.power(A, self.graph.number(sp.Rational(1, 2)))
         if A.form is Form.DIAGONAL and scalar.body(node.name).subs(scalar.X, 0) == 0:
             return self.graph.diagonal(self._apply(node.name, self.graph.column(A)))
         return self._apply(node.name, self.graph.dense(A))
@@ -493,6 +497,10 @@ class Lowering:
             )
             graph.symmetric.add(N)
             Qt = graph.transpose(Q)
+            if formed.op == "scale_rows":  # A = D Y has Y M = D⁻¹ A M = D⁻¹ Q N
+                D, Y = formed.args
+                inverse = graph.diagonal(graph.reciprocal(graph.column(D)))
+                graph.replace((Y, M), (inverse, Q, N))
             return _Range((Q, N, Qt), (M, Qt), rank)
         call = graph.make("range_frame", formed, shape=(ONE, ONE), form=Form.CALL)
         r = rank_of(A)

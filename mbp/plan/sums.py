@@ -83,8 +83,7 @@ def assembled(graph: Graph, terms: list[Term], shape: tuple[Dim, Dim]) -> Value:
 
 def _normal(graph: Graph, word: Word) -> Word:
     """`word` without identities, with a product in it that exists already as one letter."""
-    kept = without_identities(word)
-    return graph.contracted(kept)
+    return graph.contracted(graph.rewritten(without_identities(word)))
 
 
 def _without_numbers(number: sp.Expr, word: Word) -> tuple[sp.Expr, Word]:
