@@ -264,6 +264,8 @@ def test_a_fault_in_a_users_file_is_placed_by_its_line(
 def test_numbers_out_of_range_are_refused_at_once(text, capsys):
     arguments = ["derive", "-e", text, "--let", "X: m n"]
     assert "^" in refused(arguments, capsys)
+
+
 def test_the_cost_is_said_as_formulas_and_for_sizes(capsys):
     assert main(["derive", "o2p", "--cost", "--at", "m=196,d=64"]) == 0
     text = capsys.readouterr().out
