@@ -110,20 +110,24 @@ class Layer:
         return write(self.emit_text(target), Path(directory) / f"{self.name}.py", force)
 
     @cached_property
-    def _module(self) -> ModuleType:
+    def _modules(self) -> dict[str, ModuleType]:
+        return {}
+
+    def compile(self, target: str = "torch") -> ModuleType:
+        """The module generated for a target, loaded. Raises MbpError for an unknown target."""
         from mbp.emit import load
 
-        return load(self.emit_text(), self.name)
+        if target not in self._modules:
+            self._modules[target] = load(self.emit_text(target), self.name)
+        return self._modules[target]
 
-    def compile(self) -> ModuleType:
-        """The generated module, loaded."""
-        return self._module
-
-    def check(self, progress: Callable[[str], None] | None = None) -> Report:
-        """Verifies the generated module against independent witnesses; see `mbp.verify.check`."""
+    def check(
+        self, progress: Callable[[str], None] | None = None, target: str = "torch"
+    ) -> Report:
+        """Verifies a generated module against independent witnesses; see `mbp.verify.check`."""
         from mbp.verify.check import check
 
-        return check(self, progress)
+        return check(self, progress, target)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """With expressions, the outputs at them; with tensors, the generated code's result."""
@@ -141,11 +145,11 @@ class Layer:
         except TypeError as error:
             if any(isinstance(value, Expr) for value in (*args, *kwargs.values())):
                 raise MbpError(f"{self.name}: {error}") from None
-            return getattr(self._module, self.name)(*args, **kwargs)
+            return getattr(self.compile(), self.name)(*args, **kwargs)
         if any(isinstance(value, Expr) for value in bound.arguments.values()):
             bound.apply_defaults()
             return self._compose({k: build.as_expr(v) for k, v in bound.arguments.items()})
-        result = getattr(self._module, self.name)(*args, **kwargs)
+        result = getattr(self.compile(), self.name)(*args, **kwargs)
         if self.definition.as_dict:
             return dict(
                 zip(self.definition.outputs, result if isinstance(result, tuple) else (result,))

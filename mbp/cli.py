@@ -59,6 +59,7 @@ Names = Annotated[
     typer.Argument(metavar="TARGET…", help="Built-in layers, or FILE.py:NAME.", show_default=False),
 ]
 All = Annotated[bool, typer.Option("--all", help="All built-in layers.")]
+Library = Annotated[str, typer.Option(metavar="torch|numpy|jax", help="For which library.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -182,7 +183,7 @@ def emit(
             "-o", metavar="DIR", help="Where to; generated/ if not given.", show_default=False
         ),
     ] = None,
-    target: Annotated[str, typer.Option(metavar="torch|…", help="For which library.")] = "torch",
+    target: Library = "torch",
     check: Annotated[bool, typer.Option("--check", help="Writes nothing; fails if stale.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrites files edited by hand.")
@@ -222,6 +223,7 @@ def check(
     every: All = False,
     expression: Expression = None,
     let: Let = None,
+    target: Library = "torch",
 ) -> int:
     """Verifies generated modules numerically, a row each."""
     from mbp.targets import targets
@@ -232,7 +234,7 @@ def check(
     with _progress("check", len(wanted)) as progress:
         for k, one in enumerate(wanted):
             progress.start(one.layer.name)
-            report = one.layer.check(progress.start)
+            report = one.layer.check(progress.start, target)
             failures += not report.passed
             table = list(_table(report, widths))
             for line in table if k == 0 else table[1:]:

@@ -327,6 +327,10 @@ class ModuleText:
             "tangents_all": [f"d{x}" for x in self.tensors],
             "variation_names": [f"d{Y}" for Y in outputs],
             "variation_tensors": list(variations.tensors),
+            "layer_returned": [
+                f"grad_{x}" if x in self.differentiable else "None"
+                for x in (*self.tensors, *self.numbers)
+            ],
             "second": None,
         }
         if plan.second is not None and plan.second_variation is not None:
@@ -376,6 +380,10 @@ class ModuleText:
             "second_kept_forward": list(dict.fromkeys((*kept, *used))),
             "second_tensors": list(second.tensors),
             "second_primal": varied,
+            "second_inputs": [*second.tensors, *self.constants],
+            "backward_returned_again": [
+                f"grad_{x}" if x in varied else "None" for x in (*backward, *self.numbers)
+            ],
             "second_returned": [
                 f"grad_{x}" if x in varied else "None" for x in (*backward, *self.constants)
             ],
@@ -412,6 +420,8 @@ class ModuleText:
             f"{name}: float{self._default(name)}" if name in self.numbers else f"{name}: {array}"
             for name in self.inputs
         ]
+        tangents = [f"d{name}" for name in self.differentiable]
+        gradients = ", ".join([array] * len(self.differentiable))
         received = [*outputs, *(["*_"] if extra else [])]
         cast = [f"{Y}.to(dtype)" for Y in outputs]
         several, tensors = len(outputs) > 1, ", ".join([array] * len(outputs))
@@ -422,6 +432,18 @@ class ModuleText:
             "docstring": f"{docstring(self.page)}\n\n{self._cost()}",
             "summary": summary or f"The layer {self.layer.name}.",
             "signature": signature,
+            "cotangent_signature": [f"{G}: {array}" for G in self.cotangents],
+            "tangent_signature": [f"{dX}: {array}" for dX in tangents],
+            "tangents": tangents,
+            "gradient_type": f"tuple[{gradients}]" if len(tangents) > 1 else array,
+            "cotangent_pairs": [
+                f'("{G}", {G}, "{Y}", {Y})' for G, Y in zip(self.cotangents, outputs, strict=True)
+            ],
+            "tangent_pairs": [
+                f'("{dX}", {dX}, "{X}", {X})'
+                for dX, X in zip(tangents, self.differentiable, strict=True)
+            ],
+            "static": [o for o in self.options if o in self.constants],
             "tensor_signature": [f"{name}: {array}" for name in self.tensors],
             "number_signature": [f"{name}: float{self._default(name)}" for name in self.numbers],
             "option_signature": [self._option(o) for o in self.options],

@@ -145,11 +145,23 @@ def helpers(dialect: Dialect, body: str) -> list[str]:
     return [texts[name] for name in texts if name in wanted]
 
 
+_STANDARD = {
+    "collections.abc": ("Callable",),
+    "contextlib": ("suppress",),
+    "functools": ("partial",),
+    "typing": ("Any", "Literal", "NamedTuple", "NoReturn"),
+}
+"""What emitted code may take from the standard library."""
+
+
 def _imports(code: str) -> list[str]:
     words = set(re.findall(r"\w+", code))
-    typing = [name for name in ("Any", "Literal", "NamedTuple", "NoReturn") if name in words]
-    lines = ["from collections.abc import Callable"] if "Callable" in words else []
-    return [*lines, f"from typing import {', '.join(typing)}"]
+    lines = ["import math"] if "math" in words else []
+    for module, names in _STANDARD.items():
+        used = [name for name in names if name in words]
+        if used:
+            lines.append(f"from {module} import {', '.join(used)}")
+    return lines
 
 
 @lru_cache(maxsize=1)

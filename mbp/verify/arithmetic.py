@@ -135,7 +135,8 @@ class _Float64(Arithmetic):
         return lambda *arrays: np.broadcast_to(function(*arrays), arrays[0].shape)
 
     def power(self, A: Array, p: Any) -> Array:
-        return np.asarray(np.power(A, p))
+        with np.errstate(invalid="ignore"):  # nan outside the domain
+            return np.asarray(np.power(A, p))
 
     def inverse(self, A: Array) -> Array:
         return np.linalg.inv(A)

@@ -25,6 +25,7 @@ from mbp.expr.nodes import Expr, Output, Var, topological
 from mbp.invariants.infer import declared
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import FLOAT64
+from mbp.verify.bridge import emitted_function
 from mbp.verify.differences import BasePoint, Instance, directional_derivatives
 from mbp.verify.gauge import gauged, invariant, motions, verdict
 from mbp.verify.instances import (
@@ -105,8 +106,8 @@ class Report:
         return "\n".join([*lines, *self.notes])
 
 
-def check(layer: Layer, progress: Progress | None = None) -> Report:
-    """Verifies the generated module of `layer`, batched and not, in float64.
+def check(layer: Layer, progress: Progress | None = None, target: str = "torch") -> Report:
+    """Verifies the module of `layer` generated for a target, batched and not, in float64.
 
     Where a decomposition has no forward, so that there is no module, verifies the derivation from
     the defining equations (`mbp.verify.unforwarded`).
@@ -124,7 +125,7 @@ def check(layer: Layer, progress: Progress | None = None) -> Report:
             say(f"{layer.name} ({shape}, batch {batch})")
             instance: _Instance | EquationInstance
             if emitted:
-                instance = _Instance(layer, sizes, batch, rng)
+                instance = _Instance(layer, sizes, batch, rng, target)
             else:
                 instance = EquationInstance(layer, sizes, rng)
             for key, error in instance.errors():
@@ -161,14 +162,14 @@ class _Instance:
 
     def __init__(
         self, layer: Layer, sizes: Mapping[str, int], batch: tuple[int, ...],
-        rng: np.random.Generator,
+        rng: np.random.Generator, target: str,
     ) -> None:  # fmt: skip
         self.layer = layer
         self.definition = layer.definition
         self.sizes = sizes
         self.rng = rng
         self.batch = batch
-        self.function = getattr(layer.compile(), layer.name)
+        self.function = emitted_function(layer, target)
         self.ranks = deficient_ranks(tuple(self.definition.outputs.values()), sizes)
         self.values = self._sampled()
         self.torch_values: dict[Expr, Tensor] = {
@@ -268,7 +269,14 @@ class _Instance:
         result = self.function(**arguments)
         results = result if isinstance(result, tuple) else (result,)
         pairs = zip(self.definition.outputs.items(), results, strict=True)
-        return {name: _matrix(Y, value) for (name, Y), value in pairs}
+        return {name: self._with_signs(name, Y, _matrix(Y, value)) for (name, Y), value in pairs}
+
+    def _with_signs(self, name: str, Y: Expr, value: Tensor) -> Tensor:
+        """A decomposition's vectors with the signs of the plain forward's: a discrete gauge."""
+        if not (isinstance(Y, Output) and {"orthogonal", "orthonormal_columns"} & declared(Y)):
+            return value
+        signs = (value.detach() * self.expected[name]).sum(-2, keepdim=True).sign()
+        return value * torch.where(signs == 0, 1.0, signs)
 
     def loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
         """G : Y, summed over outputs and batch."""
@@ -297,8 +305,7 @@ class _Instance:
         self, x: Var, forward: Callable[[Mapping[Expr, Tensor]], dict[str, Tensor]]
     ) -> Tensor:
         X = self.torch_values[x].clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.loss(forward({**self.torch_values, x: X})), X)
-        return gradient
+        return _derivative(self.loss(forward({**self.torch_values, x: X})), X)
 
     def _moved(
         self, x: Var, forward: Callable[[Mapping[Expr, Tensor]], dict[str, Tensor]]
@@ -321,7 +328,7 @@ class _Instance:
         for forward in (self.generated, self.plain):
             theta, moved = self._moved(x, forward)
             theta.requires_grad_()
-            gradients.append(torch.autograd.grad(self.loss(moved(theta)), theta)[0])
+            gradients.append(_derivative(self.loss(moved(theta)), theta))
         mine, theirs = gradients
         if not torch.isfinite(theirs).all():
             return None
@@ -360,6 +367,14 @@ class _Instance:
             lambda t: self.loss(moved(t)), (theta.requires_grad_(),), raise_exception=False
         )
         return 0.0 if passed else 1.0
+
+
+def _derivative(loss: Tensor, X: Tensor) -> Tensor:
+    """dL/dX by autograd, zero where the loss does not depend on X."""
+    if not loss.requires_grad:
+        return torch.zeros_like(X)
+    (gradient,) = torch.autograd.grad(loss, X, allow_unused=True, materialize_grads=True)
+    return gradient
 
 
 def _is_diagonal(A: Expr) -> bool:

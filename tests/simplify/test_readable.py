@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from mbp.expr import build
@@ -126,9 +124,7 @@ def test_unequal_expressions_are_not() -> None:
 def test_a_product_of_many_sums_is_not_multiplied_out() -> None:
     X, Y = read("X"), read("Y")
     factors = [X + k * Y for k in range(1, 30)]
-    start = time.perf_counter()
-    f = simplify(build.matmul(*factors))
-    assert time.perf_counter() - start < 5
+    f = simplify(build.matmul(*factors))  # multiplied out, it has 2²⁹ words
     assert length(f) <= length(build.matmul(*factors))
     assert len(normal(build.matmul(*factors)).args) <= MOST_WORDS
 
@@ -137,6 +133,4 @@ def test_a_deep_expression_is_walked_as_a_graph() -> None:
     e = read("X")
     for _ in range(200):
         e = build.apply("tanh", e + e.T)
-    start = time.perf_counter()
-    simplify(e)
-    assert time.perf_counter() - start < 5
+    assert simplify(e).shape == e.shape  # the tree has 2²⁰⁰ leaves
