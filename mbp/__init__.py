@@ -2,7 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from mbp.api import Layer, grad, hessian, layer, load_rules, parse, pinv, projector, rule
+from mbp.api import (
+    Layer,
+    from_sympy,
+    grad,
+    hessian,
+    layer,
+    load_rules,
+    parse,
+    pinv,
+    projector,
+    rule,
+)
 from mbp.definition import Definition
 from mbp.derive.derivation import Derivation, Step
 from mbp.errors import MbpError
@@ -60,11 +71,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Definition", "Derivation", "Expr", "Layer", "MbpError", "Step", "abs", "apply", "claim", "cos",
-    "det", "diag", "diagpart", "exp", "expm", "eye", "grad", "hessian", "hstack", "inner", "inv",
-    "invsqrtm", "kron", "kron_left", "kron_right", "layer", "load_rules", "log", "logdet", "logm",
-    "map_scalar", "matfun", "norm", "ones", "parse", "pinv", "powm", "projector", "relu", "rule",
-    "sigmoid", "sign", "sin", "skew", "sqrt", "sqrtm", "sum", "sumsq", "sym", "tan", "tanh", "tr",
-    "unvec", "vec", "vstack", "zeros",
+    "det", "diag", "diagpart", "exp", "expm", "eye", "from_sympy", "grad", "hessian", "hstack",
+    "inner", "inv", "invsqrtm", "kron", "kron_left", "kron_right", "layer", "load_rules", "log",
+    "logdet", "logm", "map_scalar", "matfun", "norm", "ones", "parse", "pinv", "powm", "projector",
+    "relu", "rule", "sigmoid", "sign", "sin", "skew", "sqrt", "sqrtm", "sum", "sumsq", "sym", "tan",
+    "tanh", "tr", "unvec", "vec", "vstack", "zeros",
 ]  # fmt: skip
 
 

@@ -200,6 +200,17 @@ def parse(text: str, /, **declarations: str) -> Expr:
     return parse_expression(text, names, RULEBOOK.functions)
 
 
+def from_sympy(e: sp.Basic, /, **declarations: str) -> Expr:
+    """The expression that a SymPy matrix expression or scalar stands for.
+
+    `declarations` say what is known of its symbols; others are general. Raises MbpError for what
+    has no counterpart; see `mbp.expr.interchange`.
+    """
+    from mbp.expr.interchange import from_sympy as read
+
+    return read(e, {name: declare(name, text) for name, text in declarations.items()})
+
+
 def one_off_layer(text: str, declarations: Mapping[str, str], name: str) -> Layer:
     """The layer of an expression whose variables may have any name, `name` and `text` included."""
     inputs = {x: declare(x, declaration) for x, declaration in declarations.items()}

@@ -78,6 +78,15 @@ class Expr:
 
         return text(self)
 
+    def to_sympy(self) -> sp.Basic:
+        """The same in SymPy's matrix expressions; see `mbp.expr.interchange`.
+
+        Raises MbpError for what SymPy cannot say.
+        """
+        from mbp.expr.interchange import to_sympy
+
+        return to_sympy(self)
+
     def _repr_latex_(self) -> str:
         from mbp.expr.latex import latex
 
