@@ -298,8 +298,13 @@ def transpose(A: Expr) -> Expr:
 # --- functions ------------------------------------------------------------------------------
 
 
-def apply(name: str, A: Expr) -> Expr:
-    """The named scalar function of each entry of A; raises MbpError for an unknown name."""
+def apply(name: str | sp.Expr | sp.Lambda | type[sp.Function], A: Expr) -> Expr:
+    """The scalar function of each entry of A: a name, a text in x, or SymPy's function or formula.
+
+    Raises MbpError for an unknown name and for what is no function of one variable.
+    """
+    if not isinstance(name, str) or not scalar.is_function(name):
+        return map_scalar(scalar.univariate(name), x=A)
     if name == "sqrt" and isinstance(A, Number):
         root = sp.sqrt(A.value)
         if root.is_Rational:
@@ -384,19 +389,64 @@ def map_scalar(g: sp.Expr, **arguments: Expr) -> Expr:
                 return apply("exp", read(g.exp))
             if g.exp == sp.Rational(1, 2):
                 return apply("sqrt", read(g.base))
+            if g.exp.free_symbols and not g.base.free_symbols:
+                return read(sp.exp(g.exp * sp.log(g.base)))
             return power(read(g.base), read(g.exp))
-        if isinstance(g, sp.Max) and sp.Integer(0) in g.args and len(g.args) == 2:
-            return apply("relu", read(next(a for a in g.args if a != 0)))
+        if isinstance(g, sp.Max | sp.Min):
+            return read(_extremum(g))
         if isinstance(g, sp.Heaviside):
             return apply("relu", apply("sign", read(g.args[0])))
+        if isinstance(g, sp.Piecewise):
+            return read(_by_steps(g))
         if isinstance(g, sp.Function):
+            composed = scalar.composition(g)
+            if composed is not None:
+                return read(composed)
             return apply(_name_of_function(g), read(g.args[-1]))
+        if g.is_number and g.is_real and g.is_finite:
+            return number(sp.Rational(str(g.evalf(30))))
         raise MbpError(f"the scalar function {g} is outside the grammar")
 
     return full(read(sp.sympify(g)))
 
 
+def _extremum(g: sp.Expr) -> sp.Expr:
+    # max(a, b) = b + relu(a − b), min(a, b) = b − relu(b − a), from the last argument on.
+    first, *rest = sorted(g.args, key=lambda a: a.is_number)
+    if not rest:
+        return first
+    other = _extremum(g.func(*rest, evaluate=False)) if len(rest) > 1 else rest[0]
+    excess = first - other if isinstance(g, sp.Max) else other - first
+    relu = sp.Function("relu")(excess)
+    return other + relu if isinstance(g, sp.Max) else other - relu
+
+
+def _by_steps(g: sp.Piecewise) -> sp.Expr:
+    """Pieces times indicators of their intervals; every piece must be finite everywhere."""
+    before: sp.Expr = sp.Integer(1)
+    total: sp.Expr = sp.Integer(0)
+    for value, condition in g.args:
+        inside = _indicator(condition)
+        total += before * inside * value
+        before = before * (1 - inside)
+    return total
+
+
+def _indicator(condition: sp.Basic) -> sp.Expr:
+    if condition in (sp.true, sp.false):
+        return sp.Integer(int(condition == sp.true))
+    if isinstance(condition, sp.And):
+        return sp.Mul(*map(_indicator, condition.args))
+    if isinstance(condition, sp.Or):
+        return 1 - sp.Mul(*(1 - _indicator(part) for part in condition.args))
+    if isinstance(condition, sp.Gt | sp.Ge | sp.Lt | sp.Le):
+        return sp.Heaviside(condition.gts - condition.lts)
+    raise MbpError(f"the condition {condition} is no inequality")
+
+
 def _name_of_function(g: sp.Expr) -> str:
+    if g.func.__name__ == "relu":
+        return "relu"
     # The order of a polygamma function comes before its variable.
     name = scalar.name_of(g.func(*g.args[:-1], scalar.X))
     if name is None:
@@ -643,21 +693,12 @@ def frechet(g: sp.Expr, A: Expr, parameters: tuple[Expr, ...], *directions: Expr
     return scale(c, Frechet(A, *parameters, *bare, data=(g, len(bare), len(parameters))))
 
 
-def matfun(g: str | sp.Expr | sp.Lambda, A: Expr) -> Expr:
-    """g(A) for a symmetric A; g is a name, a text in x, or SymPy's expression or Lambda.
+def matfun(g: str | sp.Expr | sp.Lambda | type[sp.Function], A: Expr) -> Expr:
+    """g(A) for a symmetric A; g is a name, a text in x, or SymPy's function or formula.
 
     Raises MbpError when g has other variables than one, ShapeError when A is not square.
     """
-    if isinstance(g, str):
-        g = scalar.parse_scalar(g)
-    elif isinstance(g, sp.Lambda):
-        g = g(scalar.X)
-    else:
-        g = sp.sympify(g)
-        if len(g.free_symbols) == 1:
-            g = g.subs(next(iter(g.free_symbols)), scalar.X)
-    if g.free_symbols - {scalar.X}:
-        raise MbpError(f"a matrix function needs a scalar function of one variable, not {g}")
+    g = scalar.univariate(g)
     if A.is_scalar:
         return map_scalar(g, x=A)
     if g == scalar.X:

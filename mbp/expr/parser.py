@@ -65,7 +65,8 @@ _BINARY: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
 }
 
 FUNCTION_NAMES: frozenset[str] = frozenset(_FUNCTIONS) | {
-    "eye", "ones", "zeros", "hstack", "vstack", "unvec", "matfun", "frechet", "tril", "triu", "d",
+    "eye", "ones", "zeros", "hstack", "vstack", "unvec", "apply", "matfun", "frechet", "tril",
+    "triu", "d",
 }  # fmt: skip
 
 
@@ -220,6 +221,8 @@ class _Reader:
         if name == "unvec":
             self._arity(node, name, args, 3)
             return build.unvec(self.read(args[0]), self.dimension(args[1]), self.dimension(args[2]))
+        if name == "apply":
+            return self._elementwise(node, args)
         if name in ("matfun", "frechet"):
             return self._matrix_function(node, name, args)
         if name in ("tril", "triu"):
@@ -233,12 +236,21 @@ class _Reader:
             return make(*(self.read(arg) for arg in args))
         if name in self.rules:
             return self.rules[name](*(self.read(arg) for arg in args))
+        if scalar.is_readable(name):
+            self._arity(node, name, args, 1)
+            return build.apply(name, self.read(args[0]))
         raise self.fault(node, f"unknown function {name!r}")
 
     def _arity(self, node: ast.AST, name: str, args: list[ast.expr], arity: int) -> None:
         if len(args) != arity:
             plural = "" if arity == 1 else "s"
             raise self.fault(node, f"{name} takes {arity} argument{plural}, not {len(args)}")
+
+    def _elementwise(self, node: ast.AST, args: list[ast.expr]) -> Expr:
+        match args:
+            case [ast.Constant(value=str() as g), A]:
+                return build.apply(g, self.read(A))
+        raise self.fault(node, 'apply is called as apply("x/(1 + x**2)", A)')
 
     def _matrix_function(self, node: ast.AST, name: str, args: list[ast.expr]) -> Expr:
         match args:

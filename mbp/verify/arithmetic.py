@@ -173,7 +173,8 @@ class _Multiprecision(Arithmetic):
             name: getattr(self.context, name)
             for name in dir(self.context)
             if not name.startswith("_")
-        } | {"polygamma": self.context.psi}
+        }
+        self._names |= {name: getattr(self.context, f) for name, f in _OF_MPMATH.items()}
 
     def matrix(self, value: object) -> Array:
         mpf = self.context.mpf
@@ -254,6 +255,20 @@ def _lambdified(
     return function
 
 
+_OF_MPMATH = {
+    "polygamma": "psi", "LambertW": "lambertw", "Si": "si", "Ci": "ci", "Shi": "shi", "Chi": "chi",
+    "Ei": "ei", "li": "li", "airyai": "airyai", "airybi": "airybi", "erfi": "erfi",
+    "erfinv": "erfinv", "fresnels": "fresnels", "fresnelc": "fresnelc", "besselj": "besselj",
+    "bessely": "bessely", "besseli": "besseli", "besselk": "besselk",
+}  # fmt: skip
+"""mpmath's names of SymPy functions that NumPy has not."""
+
+
+def _of_mpmath(name: str) -> Any:
+    function = getattr(mpmath, name)
+    return np.vectorize(lambda *numbers: float(function(*map(float, numbers))), otypes=[float])
+
+
 @cache
 def _numpy_names() -> dict[str, Any]:
     def of(function: Callable[[Any], Any]) -> Any:
@@ -266,11 +281,8 @@ def _numpy_names() -> dict[str, Any]:
         "gamma": of(mpmath.gamma),
         "lgamma": of(math.lgamma),
         "ceiling": np.ceil,
-        "polygamma": np.vectorize(
-            lambda order, x: float(mpmath.psi(int(order), x)), otypes=[float]
-        ),
     }
-    return names | special
+    return names | special | {name: _of_mpmath(f) for name, f in _OF_MPMATH.items()}
 
 
 _X = sp.Symbol("x", real=True)

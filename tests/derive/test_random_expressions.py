@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -11,10 +10,6 @@ from tests.agreement import disagreement
 from tests.strategies import expressions
 
 
-@pytest.mark.xfail(
-    reason="matrix functions with a jump (sign of a diagonal argument) still fail now and then",
-    strict=False,
-)
 # Shrinking would take longer than the test; the seed in the message is enough to repeat it.
 @settings(
     max_examples=1000,

@@ -29,6 +29,7 @@ TORCH = Dialect(
         "loggamma": "torch.lgamma({})",
         "trigamma": "torch.polygamma(1, {})",
         "polygamma": "torch.polygamma({})",
+        **{f"polygamma{n}": f"torch.polygamma({n}, {{}})" for n in range(2, 7)},
         **HELPERS,
     },
     words={
