@@ -14,7 +14,7 @@ from types import ModuleType
 from mbp.api import Layer, derive_expression, fixing_all_but, one_off_layer
 from mbp.definition import Definition
 from mbp.derive.derivation import Derivation
-from mbp.derive.deriver import second
+from mbp.derive.hessian import second_derivative
 from mbp.errors import MbpError
 from mbp.layers import registry
 from mbp.rulebook import RULEBOOK
@@ -39,7 +39,7 @@ class Target:
             )
         else:
             first = self.layer.derive(wrt)
-        return first if order == 1 else second(first)
+        return first if order == 1 else second_derivative(first)
 
 
 def targets(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import sympy as sp
 
 from mbp.derive.implicit import variation_of
-from mbp.derive.implicit.proof import Condition
 from mbp.derive.variation import is_constant, letters_at
 from mbp.expr import build, scalar
 from mbp.expr.nodes import (
@@ -29,6 +29,9 @@ from mbp.expr.nodes import (
 )
 from mbp.invariants.infer import has, is_
 from mbp.rulebook import RULEBOOK
+
+if TYPE_CHECKING:
+    from mbp.derive.implicit.proof import Condition
 
 
 @dataclass

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import sympy as sp
+
 from mbp.definition import Definition
 from mbp.derive.adjoint import holds_variation, move
-from mbp.derive.deriver import derive
+from mbp.derive.derivation import Derivation, Step
+from mbp.derive.deriver import derive, second
 from mbp.errors import MbpError
-from mbp.expr import build
+from mbp.expr import build, scalar
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import (
     Diag,
+    DiagVec,
     Expr,
+    Frechet,
     Hadamard,
+    Part,
     Product,
     Scale,
     Sum,
@@ -20,7 +28,12 @@ from mbp.expr.nodes import (
     Variation,
     topological,
 )
+from mbp.invariants.infer import is_
 from mbp.simplify import simplify
+
+HALF = sp.Rational(1, 2)
+MOST_FACTORS = 4
+"""Matrix powers up to this exponent are varied factor by factor."""
 
 
 def hessian_vector_product(definition: Definition, wrt: str) -> Expr:
@@ -45,6 +58,27 @@ def hessian(definition: Definition, wrt: str) -> Expr:
         return operator
     matrix = matrix_of(operator, x)
     return operator if matrix is None else simplify(matrix)
+
+
+def second_derivative(first: Derivation) -> Derivation:
+    """The derivation of a gradient's backward pass; in one column its variation is M d(x).
+
+    M is the Hessian; where none can be written the variation stays the operator in d(x).
+    """
+    found = second(first)
+    names = first.definition.differentiable
+    if len(names) != 1 or first.cotangents or first.definition.inputs[names[0]].cols != ONE:
+        return found
+    x, gradient = first.definition.inputs[names[0]], f"grad_{names[0]}"
+    M = matrix_of(found.variations[gradient], x)
+    if M is None:
+        return found
+    line = Step(
+        build.variation(build.var(gradient, *x.shape)), simplify(M) @ build.variation(x),
+        ("linearity",), "the Hessian is the matrix before the variation", "The Hessian",
+    )  # fmt: skip
+    assert line.rhs is not None
+    return replace(found, variations={gradient: line.rhs}, steps=(*found.steps, line))
 
 
 def matrix_of(linear: Expr, x: Var) -> Expr | None:
@@ -73,6 +107,8 @@ def matrix_of(linear: Expr, x: Var) -> Expr | None:
             others = [A for A in linear.args if A is not active]
             M = matrix_of(active, x)
             return None if M is None else build.diag_matrix(build.hadamard(*others)) @ M
+        case DiagVec(args=(A,)):
+            return _of_diagonal(A, x, known)
         case Product():
             return _of_product(linear, x, known)
     return None
@@ -81,23 +117,123 @@ def matrix_of(linear: Expr, x: Var) -> Expr | None:
 def _of_product(linear: Product, x: Var, known: dict[Expr, bool]) -> Expr | None:
     k = next(k for k, A in enumerate(linear.args) if known[A])
     active, after = linear.args[k], linear.args[k + 1 :]
-    tail: Expr = active
-    if after:
-        column = build.matmul(*after)
-        match active:
-            case Transpose(args=(inside,)) if inside.cols == ONE:
-                tail = build.inner(inside, column)
-            case Diag(args=(inside,)):
-                tail = build.hadamard(column, inside)
-            case Sum():
-                tail = build.add(*(build.matmul(A, column) for A in active.args))
-            case _:
-                return None
-    M = matrix_of(tail, x)
+    M = _of_image(active, build.matmul(*after), x, known) if after else matrix_of(active, x)
     if M is None:
         return None
     before = linear.args[:k]
     return build.matmul(*before, M) if before else M
+
+
+def _of_image(A: Expr, v: Expr, x: Var, known: dict[Expr, bool]) -> Expr | None:
+    """The matrix M with A v = M d(x), for A linear in d(x) and a constant column v."""
+    if not holds_variation(A, known):
+        return None
+    if A.cols == ONE:
+        M = matrix_of(A, x)
+        return None if M is None else build.scale(v, M)
+    match A:
+        case Sum():
+            return _all(*(_of_image(term, v, x, known) for term in A.args))
+        case Scale(args=(c, X)) if not known[c]:
+            M = _of_image(X, v, x, known)
+            return None if M is None else build.scale(c, M)
+        case Scale(args=(c, X)):
+            row = matrix_of(c, x)
+            return None if row is None else build.matmul(X, v, row)
+        case Transpose(args=(a,)) if a.cols == ONE:
+            return matrix_of(build.inner(a, v), x)
+        case Transpose(args=(X,)):
+            turned = _transposed(X)
+            return None if turned is None else _of_image(turned, v, x, known)
+        case Diag(args=(a,)):
+            return matrix_of(build.hadamard(v, a), x)
+        case Part(data=("sym" | "skew" as kind,), args=(X,)):
+            turned = _transposed(X)
+            if turned is None:
+                return None
+            both = build.add(X, turned) if kind == "sym" else build.subtract(X, turned)
+            return _of_image(build.scale(build.number(HALF), both), v, x, known)
+        case Product():
+            return matrix_of(build.matmul(A, v), x)
+        case Hadamard():
+            active = next(B for B in A.args if known[B])
+            rest = build.hadamard(*(B for B in A.args if B is not active))
+            return _of_masked(rest, active, v, x, known)
+        case Frechet(order=1, parameters=()) if (p := _integer_power(A)) is not None:
+            return _of_image(_power_variation(A.args[0], A.args[-1], p), v, x, known)
+    return None
+
+
+def _of_masked(E: Expr, A: Expr, v: Expr, x: Var, known: dict[Expr, bool]) -> Expr | None:
+    """M with (E ∘ A) v = M d(x): (E ∘ p qᵀ) v = p ∘ E (q ∘ v) = [p] E [v] q."""
+    holds_variation(A, known)
+    match A:
+        case Sum():
+            return _all(*(_of_masked(E, term, v, x, known) for term in A.args))
+        case Scale(args=(c, X)) if not known[c]:
+            M = _of_masked(E, X, v, x, known)
+            return None if M is None else build.scale(c, M)
+        case Part(data=("sym" | "skew" as kind,), args=(X,)):
+            turned = _transposed(X)
+            if turned is None:
+                return None
+            both = build.add(X, turned) if kind == "sym" else build.subtract(X, turned)
+            return _of_masked(E, build.scale(build.number(HALF), both), v, x, known)
+        case Product():
+            for k in range(1, len(A.args)):
+                left, right = build.matmul(*A.args[:k]), build.matmul(*A.args[k:])
+                if left.cols == ONE:
+                    q = build.transpose(right)
+                    if holds_variation(left, known):
+                        return matrix_of(build.hadamard(E @ build.hadamard(q, v), left), x)
+                    M = matrix_of(q, x)
+                    front = build.diag_matrix(left) @ E @ build.diag_matrix(v)
+                    return None if M is None else front @ M
+            k = next(k for k, B in enumerate(A.args) if known[B])
+            if isinstance(A.args[k], Sum):
+                words = ((*A.args[:k], term, *A.args[k + 1 :]) for term in A.args[k].args)
+                return _all(*(_of_masked(E, build.matmul(*word), v, x, known) for word in words))
+            if isinstance(A.args[k], Diag) and 0 < k < len(A.args) - 1:
+                left, right = build.matmul(*A.args[:k]), build.matmul(*A.args[k + 1 :])
+                M = matrix_of(A.args[k].args[0], x)
+                scaled = E @ build.diag_matrix(v) @ build.transpose(right)
+                return None if M is None else build.hadamard(left, scaled) @ M
+    return None
+
+
+def _of_diagonal(A: Expr, x: Var, known: dict[Expr, bool]) -> Expr | None:
+    """M with diag(A) = M d(x): the diagonal of B [a] C is (B ∘ Cᵀ) a."""
+    n = A.rows
+    return _of_masked(build.eye(n), A, build.ones(n), x, known) if known[A] else None
+
+
+def _transposed(A: Expr) -> Expr | None:
+    """Aᵀ with the transposes at the factors."""
+    match A:
+        case Sum():
+            return _all(*map(_transposed, A.args))
+        case Scale(args=(c, X)):
+            turned = _transposed(X)
+            return None if turned is None else build.scale(c, turned)
+        case Product():
+            return build.matmul(*(build.transpose(factor) for factor in reversed(A.args)))
+        case Transpose(args=(X,)):
+            return X
+    return A if is_(A, "symmetric") else None
+
+
+def _integer_power(A: Frechet) -> int | None:
+    p = A.g.exp if A.g.is_Pow and A.g.base == scalar.X else None
+    return int(p) if p is not None and p.is_Integer and abs(p) <= MOST_FACTORS else None
+
+
+def _power_variation(A: Expr, dA: Expr, p: int) -> Expr:
+    """The variation of Aᵖ: Σ Aᵏ dA Aᵖ⁻ᵏ⁻¹, for p < 0 that of a power of A⁻¹."""
+    if p < 0:
+        A = build.inv(A)
+        dA = build.negate(A @ dA @ A)
+    words = (([A] * k, [A] * (abs(p) - k - 1)) for k in range(abs(p)))
+    return build.add(*(build.matmul(*before, dA, *after) for before, after in words))
 
 
 def _all(*matrices: Expr | None) -> Expr | None:

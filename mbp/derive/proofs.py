@@ -7,8 +7,7 @@ from dataclasses import replace
 import sympy as sp
 
 from mbp.derive.derivation import Step
-from mbp.derive.implicit import variation_of
-from mbp.derive.implicit.proof import BACK
+from mbp.derive.implicit import BACK, variation_of
 from mbp.derive.variation import is_constant, letters_at, varied_down_to, vary
 from mbp.expr import build, scalar
 from mbp.expr.nodes import Expr, Frechet, Output

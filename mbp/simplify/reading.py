@@ -159,7 +159,9 @@ def common_scalars(total: Form) -> tuple[Fraction, Powers]:
 def _leads_negative(total: Form) -> bool:
     """Which of A − B and B − A to print: I − P, 1 − t², the later letter first as in x − a."""
     identities = [
-        c for (_, word), c in total.terms.items() if all(isinstance(x, Ones) for x in word)
+        c
+        for (powers, word), c in total.terms.items()
+        if not powers and all(isinstance(x, Ones) for x in word)
     ]
     if len(identities) == 1:
         return identities[0] < 0

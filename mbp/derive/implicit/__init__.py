@@ -7,11 +7,24 @@ together), `determined` (whether numbers agree), `operator` (where no frames hel
 is reported).
 """
 
+from __future__ import annotations
+
 from functools import cache
+from typing import TYPE_CHECKING
 
 from mbp.derive.implicit.definition import Definition, definition
-from mbp.derive.implicit.proof import Condition, Gauge
-from mbp.derive.implicit.solver import Solution, solution
 
-variation_of = cache(solution)
-"""`solution` of a definition, computed once."""
+if TYPE_CHECKING:
+    from mbp.derive.implicit.solver import Solution
+
+BACK = "back in matrix form"
+"""What justifies the last line of a proof: the solution of every system, put together."""
+
+
+@cache
+def variation_of(rule: Definition) -> Solution:
+    """The solution of a definition, computed once."""
+    # Most expressions hold no decomposition, and the solver is a third of what there is to import.
+    from mbp.derive.implicit.solver import solution
+
+    return solution(rule)

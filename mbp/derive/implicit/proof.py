@@ -9,6 +9,7 @@ import sympy as sp
 from sympy.polys.matrices import DomainMatrix
 
 from mbp.derive.derivation import Entries, Step, Words
+from mbp.derive.implicit import BACK
 from mbp.derive.implicit.frames import Columns, FrameError, Hidden, Label, Mark, Null, transposed
 from mbp.derive.implicit.matrix_form import MatrixForm
 from mbp.derive.implicit.pairs import (
@@ -34,9 +35,6 @@ from mbp.derive.implicit.polynomial import (
 from mbp.expr import build
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Variation
-
-BACK = "back in matrix form"
-"""What justifies the last line: the solution of every system, put together."""
 
 Scalars = tuple[tuple[sp.Expr, sp.Expr], ...]
 

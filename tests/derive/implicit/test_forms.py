@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from mbp.derive.implicit import definition, variation_of
+from mbp.derive.implicit import BACK, definition, variation_of
 from mbp.derive.implicit.determined import small_sizes
-from mbp.derive.implicit.proof import BACK
 from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.expr.parser import parse

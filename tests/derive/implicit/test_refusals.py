@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from mbp.derive.implicit import definition, solution
+from mbp.derive.implicit import definition
+from mbp.derive.implicit.solver import solution
 from mbp.errors import RuleError
 
 UNDER_DETERMINED: dict[str, Any] = {

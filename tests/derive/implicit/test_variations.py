@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbp.derive.implicit import Solution, definition, solution, variation_of
+from mbp.derive.implicit import definition, variation_of
 from mbp.derive.implicit.determined import small_sizes
+from mbp.derive.implicit.solver import Solution, solution
 from mbp.resources import rules_table
 from mbp.verify.oracle import Variety
 
