@@ -21,7 +21,7 @@ from mbp.referee.conditions import Trial
 from mbp.referee.sampling import directions, moving_only
 from mbp.referee.statement import RELATIONS, Claim, Comparison, Measure
 from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
-from mbp.verify.differences import Instance, directional_derivatives
+from mbp.verify.differences import Instance, NoDifferenceError, directional_derivatives
 from mbp.verify.evaluate import Interpreter
 from mbp.verify.solving import UnsolvedError
 
@@ -36,11 +36,12 @@ _MARGIN = 1e-9
 
 
 _NUMERIC = (np.linalg.LinAlgError, NoConvergence, ArithmeticError, ValueError)
+_UNDEFINED_THERE = (UnsolvedError, NoDifferenceError)
 
 
 def _raise_unless_undefined(error: Exception) -> None:
     # What the arithmetics raise where an expression has no value, and nothing else.
-    if isinstance(error, MbpError) and not isinstance(error, UnsolvedError):
+    if isinstance(error, MbpError) and not isinstance(error, _UNDEFINED_THERE):
         raise error
 
 

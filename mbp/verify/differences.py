@@ -202,6 +202,10 @@ def directional_derivatives(
     return best
 
 
+class NoDifferenceError(MbpError):
+    """Expressions that are finite nowhere around a point, so that nothing can be differenced."""
+
+
 def _within_domain(difference: Callable[[Any], list[Array]]) -> tuple[float, list[Array]]:
     """The largest step that stays where the expressions are finite, with its difference."""
     for k in range(_MOST_HALVINGS):
@@ -213,7 +217,7 @@ def _within_domain(difference: Callable[[Any], list[Array]]) -> tuple[float, lis
                 continue
         if all(np.isfinite(dY).all() for dY in found):
             return step, found
-    raise MbpError("no finite difference: the expressions are finite at a point alone")
+    raise NoDifferenceError("no finite difference: the expressions are finite at a point alone")
 
 
 def _gap(found: list[Array], other: list[Array]) -> float:
