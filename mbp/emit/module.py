@@ -26,7 +26,8 @@ from mbp.rulebook import RULEBOOK
 OPTIONS: dict[str, tuple[str, str, str]] = {
     "rtol": (
         "float | None", "None",
-        "singular values below rtol times the largest count as zero (None: max(m, n) eps)",
+        "singular values below rtol times the largest count as zero (None: max(m, n) eps, or √eps "
+        "where only the range of a factor matters)",
     ),
     "on_tie": (
         'Literal["nan", "raise"]', '"nan"',

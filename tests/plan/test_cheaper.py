@@ -155,6 +155,16 @@ def test_a_rank_deficient_factor_has_the_gradient_of_its_range():
     torch.testing.assert_close(ours, expected)
 
 
+def test_a_badly_conditioned_factor_keeps_its_rank_and_its_gradient():
+    Q, V = torch.linalg.qr(normal(200, 6))[0], torch.linalg.qr(normal(6, 6))[0]
+    s = torch.logspace(0, -7, 6, dtype=DTYPE)
+    F, E = (Q * s @ V.mT).requires_grad_(), torch.eye(4, dtype=DTYPE).repeat(50, 1)
+    (ours,) = torch.autograd.grad(emitted("ncuts_j2")(F, torch.eye(6, dtype=DTYPE), E), F)
+    residual, Z = E - Q @ (Q.mT @ E), V / s @ (Q.mT @ E)
+    expected = -2 * residual / E.sum(0) @ Z.mT
+    assert (ours - expected).norm() < 1e-7 * expected.norm()
+
+
 @pytest.mark.parametrize("name", ["ncuts_j1", "ncuts_j2"])
 def test_no_intermediate_of_the_cuts_is_larger_than_their_input(name):
     F = normal(4000, 5).abs().requires_grad_()
