@@ -143,5 +143,6 @@ def _of_operation(node: Expr) -> Iterator[str]:
             if not is_(A, "positive") and not isinstance(A, DiagVec):
                 yield f"positive({A})"
         case Frechet(args=(A, *_)) if not is_(A, "positive_definite"):
-            if node.g.has(sp.log) or node.g.subs(scalar.X, -1).is_real is False:
+            below_zero = node.g.subs(scalar.X, -1)
+            if below_zero.has(sp.I) or below_zero.is_real is False:
                 yield f"{A} positive_definite"

@@ -255,8 +255,9 @@ class Graph:
                 c, A = self.scale(c, A.args[0]), A.args[1]
             bare.append(A)
         total = next((A for A in bare if A.op == "add" and A.cols == ONE), None)
-        if total is not None and all(A.op == "power" for A in bare if A is not total):
-            rest = [A for A in bare if A is not total]  # so that like terms meet
+        rest = [A for A in bare if A is not total]
+        once = len(rest) == len(bare) - 1
+        if total is not None and once and all(A.op == "power" for A in rest):  # like terms meet
             return self.scale(c, self.add(*(self.hadamard(*rest, term) for term in total.args)))
         bare = self._with_powers_merged(bare)
         if len(bare) == 1:
