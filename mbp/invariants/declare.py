@@ -59,6 +59,9 @@ def read_declaration(name: str, text: str) -> Declaration:
 
 
 def _checked(name: str, rows: Dim, cols: Dim, properties: list[str]) -> tuple[str, ...]:
+    if "positive" in properties and "diagonal" in VOCABULARY.closure(properties):
+        # A diagonal matrix is called positive when its diagonal is: its other entries are zeros.
+        properties = [*(p for p in properties if p != "positive"), "positive_definite"]
     pair = VOCABULARY.contradiction(properties)
     if pair is not None:
         raise PropertyError(f"{name}: {pair[0]} contradicts {pair[1]}")
@@ -67,7 +70,18 @@ def _checked(name: str, rows: Dim, cols: Dim, properties: list[str]) -> tuple[st
             raise PropertyError(
                 f"{name}: {prop} needs a square matrix, but it is {shape_text(rows, cols)}"
             )
+    _check_rank(name, rows, cols, VOCABULARY.closure(properties))
     return tuple(prop for prop in VOCABULARY.names if prop in properties)
+
+
+def _check_rank(name: str, rows: Dim, cols: Dim, known: frozenset[str]) -> None:
+    """Raises PropertyError for a rank that the shape rules out."""
+    short = {"full_column_rank": rows - cols, "full_row_rank": cols - rows}
+    for prop, excess in short.items():
+        if prop in known and excess.is_negative:
+            raise PropertyError(f"{name}: a {shape_text(rows, cols)} matrix cannot be {prop}")
+    if {"antisymmetric", "invertible"} <= known and rows.is_odd:
+        raise PropertyError(f"{name}: an antisymmetric matrix of odd size is not invertible")
 
 
 def check_name(name: str) -> None:

@@ -17,6 +17,7 @@ from mbp.expr import build, scalar
 from mbp.expr.nodes import (
     Det,
     Diag,
+    DiagVec,
     DimSize,
     Expr,
     Eye,
@@ -100,7 +101,7 @@ def _answer(A: Expr, prop: str) -> Answer:
     names = declared(A)
     if prop in names:
         return True
-    if any(
+    if not A.is_scalar and any(
         prop in VOCABULARY[name].excludes or name in VOCABULARY[prop].excludes for name in names
     ):
         return False
@@ -225,11 +226,6 @@ for _prop, _other in (
 @infers("constant", Eye, Ones, Zeros, Number, DimSize)
 def _yes(A: Expr) -> Answer:
     return True
-
-
-@infers("positive_definite", Var, Output)
-def _positive_diagonal(A: Expr) -> Answer:
-    return True if is_(A, "diagonal") and is_(A, "positive") else None
 
 
 @infers("symmetric", Ones, Zeros)
@@ -437,6 +433,18 @@ def _nonnegative_inner(A: Expr) -> Answer:
     return True if left is right or both or definite else None
 
 
+@infers("positive", DiagVec)
+def _positive_diagonal(A: Expr) -> Answer:
+    X = A.args[0]
+    return True if is_(X, "positive") or is_(X, "positive_definite") else None
+
+
+@infers("nonnegative", DiagVec)
+def _nonnegative_diagonal(A: Expr) -> Answer:
+    X = A.args[0]
+    return True if is_(X, "nonnegative") or is_(X, "positive_semidefinite") else None
+
+
 @infers("positive", Inner)
 def _positive_inner(A: Expr) -> Answer:
     return _every("positive", A.args)
@@ -444,10 +452,14 @@ def _positive_inner(A: Expr) -> Answer:
 
 @infers("positive", Product)
 def _positive_product(A: Expr) -> Answer:
-    # A partition has no empty row or column, so it keeps positive entries positive.
-    partitions = (X.args[0] if isinstance(X, Transpose) else X for X in A.args)
-    kept = [X for X, E in zip(A.args, partitions, strict=True) if not is_(E, "partition")]
+    kept = [X for X in A.args if not _keeps_positive(X)]
     return True if kept and all(is_(X, "positive") for X in kept) else None
+
+
+def _keeps_positive(A: Expr) -> bool:
+    """Whether A has no negative entry and no row or column of zeros, though it may have zeros."""
+    E = A.args[0] if isinstance(A, Transpose) else A
+    return is_(E, "partition") or (is_(A, "diagonal") and is_(A, "positive_definite"))
 
 
 @infers("nonnegative", Product)

@@ -51,7 +51,7 @@ _MEANINGS: dict[str, Callable[[Array, float], bool]] = {
     "invertible": lambda X, e: _rank(X, e) == len(X),
     "full_column_rank": lambda X, e: _rank(X, e) == X.shape[1],
     "full_row_rank": lambda X, e: _rank(X, e) == X.shape[0],
-    "positive": lambda X, e: _on_support(X, e, lambda x: x > 0),
+    "positive": lambda X, e: bool((X > 0).all()),
     "nonnegative": lambda X, e: bool((X + e >= 0).all()),
     "partition": lambda X, e: bool(
         np.isin(X, (0, 1)).all() and (X.sum(1) == 1).all() and (X.sum(0) > 0).all()
@@ -59,8 +59,3 @@ _MEANINGS: dict[str, Callable[[Array, float], bool]] = {
     "constant": lambda X, e: True,
 }
 
-
-def _on_support(X: Array, size: float, kept: Callable[[Array], Array]) -> bool:
-    # A diagonal matrix is called positive when its diagonal is.
-    diagonal = len(X) > 1 and len(X) == X.shape[1] and _MEANINGS["diagonal"](X, size)
-    return bool(kept(np.diagonal(X) if diagonal else X).all())

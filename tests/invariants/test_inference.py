@@ -32,7 +32,7 @@ SQUARE = {
     "K": "antisymmetric",
     "D": "diagonal",
     "D1": "diagonal nonnegative",
-    "D2": "diagonal positive_definite",
+    "D2": "diagonal positive",
     "Q": "orthogonal",
     "Q1": "symmetric orthogonal",
     "L": "lower_triangular",
@@ -100,6 +100,7 @@ def unary(A: Expr) -> Iterator[Expr]:
     if has(A, "invertible"):
         yield build.inv(A)
     yield build.det(A)
+    yield build.diag(A)
     if has(A, "symmetric"):
         for g in ("exp", "x**2", "sin", "1 + x**2", "1/(1 + exp(x))"):
             yield build.matfun(g, A)
@@ -216,7 +217,7 @@ def test_a_positive_diagonal_makes_a_matrix_positive_definite() -> None:
 
 
 def test_every_rule_answers_yes_for_some_expression() -> None:
-    fired = {("positive_definite", Var)} | {
+    fired = {
         (prop, type(e))
         for e in expressions()
         for (prop, kind), rule in _RULES.items()
@@ -249,6 +250,12 @@ def test_answers_have_three_values() -> None:
         ("n n strictly_lower_triangular invertible", ["contradicts"]),
         ("n n strictly_lower_triangular unit_lower_triangular", ["contradicts"]),
         ("n n strictly_lower_triangular orthogonal", ["contradicts"]),
+        ("n n lower_triangular positive", ["lower_triangular contradicts positive"]),
+        ("n n antisymmetric positive", ["antisymmetric contradicts positive"]),
+        ("n n unit_lower_triangular antisymmetric", ["contradicts"]),
+        ("2 3 orthonormal_columns", ["2×3", "full_column_rank"]),
+        ("3 2 full_row_rank", ["3×2", "full_row_rank"]),
+        ("3 3 antisymmetric invertible", ["odd"]),
         ("m n symmetric", ["symmetric", "square", "m×n"]),
         ("n projector", ["square"]),
         ("n n round", ["round", "properties are"]),

@@ -5,6 +5,7 @@ import pytest
 
 from mbp.errors import MbpError, PropertyError
 from mbp.expr import build
+from mbp.expr.dims import dim
 from mbp.expr.nodes import Var
 from mbp.expr.parser import parse
 from mbp.invariants.declare import declare
@@ -81,7 +82,7 @@ def test_sizes_fit_ranks_partitions_and_decompositions() -> None:
 
 
 def test_impossible_sizes_and_properties_are_errors() -> None:
-    wide = declare("A", "2 3 full_column_rank")
+    wide = build.var("A", dim(2), dim(3), ("full_column_rank",))
     with pytest.raises(MbpError, match="fit together"):
         random_sizes([wide], np.random.default_rng(0))
     with pytest.raises(PropertyError, match="no instances"):
