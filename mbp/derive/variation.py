@@ -111,6 +111,19 @@ def varied_down_to(root: Expr, boundary: set[Expr]) -> Varied:
     return Varied(varied.variation, tuple(dict.fromkeys([*by, *varied.by])))
 
 
+def varied_in_letters(e: Expr) -> Expr:
+    """d(e) in the d(·) of all its variables, of constant ones too."""
+    known: dict[Expr, Expr] = {}
+    for node in topological(e):
+        if isinstance(node, Var):
+            known[node] = build.variation(node)
+        elif not node.args:
+            known[node] = build.zeros(*node.shape)
+        else:
+            known[node] = vary(node, known.__getitem__).variation
+    return known[e]
+
+
 def _between(root: Expr, boundary: set[Expr]) -> list[Expr]:
     """The nodes below `root` and above the boundary, operands first."""
     inner: set[Expr] = set()

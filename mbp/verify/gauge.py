@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from mbp.derive.implicit import variation_of
+from mbp.derive.implicit.variety import Variety
 from mbp.expr.nodes import Expr, Output, Var, topological
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import Array
 from mbp.verify.differences import BasePoint
-from mbp.verify.oracle import Variety
 
 _STEP = 1e-5
 _NOISE = 1e-6

@@ -18,13 +18,14 @@ import numpy as np
 
 from mbp.derive.implicit import variation_of
 from mbp.derive.implicit.definition import Definition
+from mbp.derive.implicit.variety import Variety
 from mbp.expr.nodes import Output, Var, Variation, topological
 from mbp.rulebook import RULEBOOK
 from mbp.verify.arithmetic import FLOAT64, Array
 from mbp.verify.differences import BasePoint, Instance, directional_derivatives, random_instance
 from mbp.verify.gauge import invariant, motions
 from mbp.verify.instances import curve, deficient_ranks, random_variation
-from mbp.verify.oracle import Variety
+from mbp.verify.oracle import linear_error
 
 if TYPE_CHECKING:
     from mbp.api import Layer
@@ -86,7 +87,7 @@ class EquationInstance:
     def errors(self) -> Iterator[tuple[Key, float]]:
         """(input, witness) and the relative error there."""
         variations = variation_of(self.rule).variations if self.rule is not None else {}
-        equations = self.variety.linear_error(variations, self.rng) if variations else None
+        equations = linear_error(self.variety, variations, self.rng) if variations else None
         for name in self.definition.differentiable:
             x = self.definition.inputs[name]
             if not self.has_gradient:

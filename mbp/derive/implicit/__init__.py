@@ -3,8 +3,8 @@
 In reading order: `definition` (what is given), `polynomial` (equations as words), `frames` (in
 which coefficients are diagonal), `cores` (those diagonals), `pairs` (the scalar system for each
 pair of entries), `matrix_form` (back to matrices), `solver` (which outputs, words and frames
-together), `determined` (whether numbers agree), `operator` (where no frames help), `proof` (what
-is reported).
+together), `determined` (whether numbers agree), `variety` (those numbers), `operator` (where no
+frames help), `proof` (what is reported).
 """
 
 from __future__ import annotations

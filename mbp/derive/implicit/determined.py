@@ -16,7 +16,7 @@ from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Var, variables
 
 if TYPE_CHECKING:
-    from mbp.verify.oracle import Variety
+    from mbp.derive.implicit.variety import Variety
 
 _STARTS = 12
 _TOLERANCE = 1e-8
@@ -70,7 +70,7 @@ def _inside(sides: tuple[Expr, Expr]) -> set[Var]:
 
 
 def _varieties(definition: Definition) -> Iterator[Variety]:
-    from mbp.verify.oracle import Variety  # numbers count what no frame could show
+    from mbp.derive.implicit.variety import Variety  # numbers count what no frame could show
 
     for sizes in small_sizes(definition):
         yield Variety(definition, sizes, _rank(definition, sizes))

@@ -42,6 +42,7 @@ from mbp.derive.implicit.polynomial import (
     varies,
 )
 from mbp.derive.implicit.proof import Condition, Equation, Gauge, OperatorReport, Report
+from mbp.derive.variation import varied_in_letters
 from mbp.errors import MbpError
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Part, Var, Variation, topological, variables
@@ -436,15 +437,8 @@ class _Operator:
 
 def _expanded(e: Expr) -> Expr:
     """`e` with the variations of composite letters in those of their variables."""
-    from mbp.derive.variation import vary
-
-    def d(node: Expr) -> Expr:
-        if isinstance(node, Var):
-            return build.variation(node)
-        return vary(node, d).variation if node.args else build.zeros(*node.shape)
-
     composite: dict[Expr, Expr] = {
-        node: d(node.args[0]) for node in topological(e)
+        node: varied_in_letters(node.args[0]) for node in topological(e)
         if isinstance(node, Variation) and not isinstance(node.args[0], Var)
     }
     return build.substitute(e, composite)

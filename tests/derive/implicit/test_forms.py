@@ -9,13 +9,13 @@ import sympy as sp
 
 from mbp.derive.implicit import BACK, definition, variation_of
 from mbp.derive.implicit.determined import small_sizes
+from mbp.derive.implicit.variety import Variety
 from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.expr.parser import parse
 from mbp.resources import rules_table
 from mbp.rulebook import RULEBOOK
 from mbp.verify.evaluate import evaluate
-from mbp.verify.oracle import Variety
 
 BUILT_IN: dict[str, Any] = rules_table("decompositions")
 
