@@ -19,6 +19,8 @@ from mbp.expr.nodes import (
     Diag,
     Expr,
     Eye,
+    I,
+    J,
     Kernel,
     Ones,
     Output,
@@ -294,8 +296,6 @@ def _turned_kernel(K: Kernel) -> Kernel:
         if not operand.is_scalar and operand.cols == ONE:
             swap[row(k)], swap[col(k)] = col(k), row(k)
         operands.append(build.transpose(operand) if K.entry.has(both(k)) else operand)
-    from mbp.expr.nodes import I, J
-
     swap[I], swap[J] = J, I
     diagonal = None if K.diagonal is None else K.diagonal.xreplace(swap)
     turned = build.kernel(K.entry.xreplace(swap), diagonal, tuple(operands), K.cols, K.rows)
@@ -332,13 +332,6 @@ def _negated(entry: sp.Expr) -> sp.Expr:
             if factor.is_Add or (factor.is_Pow and factor.exp == -1 and factor.base.is_Add):
                 return sp.Mul(*factors[:k], _negated(factor), *factors[k + 1 :])
     return sp.expand(-entry) if entry.is_Add else -entry
-
-
-def is_symmetric(A: Expr) -> bool:
-    """Whether A is provably symmetric, by its properties or by its normal form."""
-    if not A.is_square:
-        return False
-    return is_(A, "symmetric") or transpose(form(A)) == form(A)
 
 
 # --- from expressions ---------------------------------------------------------------------------

@@ -205,7 +205,7 @@ class PairSystems:
     # --- systems ----------------------------------------------------------------------------
 
     def solve(self) -> Iterator[Pair]:
-        """The solved systems of all pairs of labels. Raises FrameError or ContradictionError."""
+        """The solved systems of all pairs of labels. Raises FrameError or UnsolvableError."""
         self.check_patterns()
         labels = list(dict.fromkeys(
             label for component in self.frames.components.values() for label in component.labels
