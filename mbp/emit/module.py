@@ -340,6 +340,8 @@ class ModuleText:
         context["kept_forward"] = [t for t in dict.fromkeys(used) if t not in tangents]
         context |= {"ranges": None, "compared": bool(plan.compared)}
         if plan.ranges is not None:
+            names = plan.ranges.results
+            context["rank_powers"] = [0.5 if name in plan.factors else 1.0 for name in names]
             context["ranges"] = self.function(
                 "_ranges", plan.ranges, self.tensors, {name: name for name in plan.ranges.results},
                 comments=(f"{name} = {text(A)}" for name, A in plan.compared.items()),

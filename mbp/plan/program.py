@@ -58,7 +58,8 @@ class Plan:
     outputs of decompositions that are computed, each where its rule's assumptions hold.
     `vectors` names what the caller passes as the vector of a diagonal, `hints` what the proof
     calls some of the values. ranges: the matrices whose rank is decided at run time, or the two
-    whose ranges the layer compares, if it does; `compared` are their expressions. wide: the
+    whose ranges the layer compares, if it does; `compared` are their expressions;
+    `factors` names those of which only a factor's range counts. wide: the
     programs for inputs of which one has more columns than rows, where they cost less; the second
     derivatives are then those that take nothing from the forward pass, `second_alone` and
     `second_variation_alone`.
@@ -80,6 +81,7 @@ class Plan:
     wide: Wide | None = None
     ranges: Program | None = None
     compared: Mapping[str, Expr] = field(default_factory=dict)
+    factors: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,8 @@ def _plan(
     everything = topological(value for results in lowered for value in results.values())
     forward |= {v for v in everything if v.op == "item" and v.args[0] in forward}
     saved = _saved(lowered[1].values(), frozenset(forward))
-    ranges = _program(lowered.pop() if compared is not None else _ranked(graph, lowered[0]))
+    deciding = [v for v in topological(lowered[0].values()) if decides_rank(v)]
+    ranges = _program(lowered.pop() if compared is not None else _ranked(graph, deciding))
     given = frozenset(saved)
     rest = [_program(results, given) for results in lowered[1:]]
     return Plan(
@@ -197,6 +200,7 @@ def _plan(
         None,
         ranges if ranges.results else None,
         compared or {},
+        _as_factors(ranges, deciding),
     )
 
 
@@ -223,9 +227,20 @@ def decides_rank(v: Value) -> bool:
     return named or v.op in ("orthogonal_frame", "range_frame")
 
 
-def _ranked(graph: Graph, outputs: Mapping[str, Value]) -> dict[str, Value]:
+def _as_factors(ranges: Program, deciding: Iterable[Value]) -> frozenset[str]:
+    """The ranges whose tolerance is that of a factor: its rank counts down to √eps."""
+    deciders = {v.args[0]: v for v in deciding}
+    found = set()
+    for name, A in ranges.results.items():
+        tests = [deciders[A]] if A in deciders else list(deciders.values())
+        if tests and all(v.op == "orthogonal_frame" and not v.data[0] for v in tests):
+            found.add(name)
+    return frozenset(found)
+
+
+def _ranked(graph: Graph, deciding: Iterable[Value]) -> dict[str, Value]:
     """The matrices that a tolerance for the rank is applied to."""
-    matrices = dict.fromkeys(v.args[0] for v in topological(outputs.values()) if decides_rank(v))
+    matrices = dict.fromkeys(v.args[0] for v in deciding)
     return {f"A{k}": graph.dense(A) for k, A in enumerate(matrices, start=1)}
 
 

@@ -97,6 +97,18 @@ def test_the_rank_report_counts_and_certifies(name, texts):
     assert not module.rank_report(normal(8, 3).abs(), torch.eye(3, dtype=DTYPE), E).certified
 
 
+def test_the_rank_report_and_the_layer_count_alike(texts):
+    module = load(texts("ncuts_j2"), "ncuts_j2")
+    E = partition(8, 2)
+    U, _, Vt = torch.linalg.svd(normal(8, 3), full_matrices=False)
+    for least, rank in ((1e-6, 3), (1e-9, 2)):  # on both sides of √eps
+        F = U @ torch.diag(torch.tensor([1.0, 0.5, least], dtype=DTYPE)) @ Vt
+        assert module.rank_report(F, torch.eye(3, dtype=DTYPE), E).rank_W == rank
+        P = U[:, :rank] @ U[:, :rank].mT
+        expected = (P - E.double() @ E.double().mT / 4).square().sum() / 2
+        torch.testing.assert_close(module.ncuts_j2(F, torch.eye(3, dtype=DTYPE), E), expected)
+
+
 def test_the_rank_report_of_a_projector_shows_a_jump(texts):
     module = load(texts("projector"), "projector")
     A = torch.stack([torch.diag(torch.tensor([1.0, 0.5, t, 0], dtype=DTYPE)) for t in (0.1, 1e-6)])
