@@ -9,7 +9,8 @@ from mbp.expr import build
 from mbp.expr.nodes import Expr, Frechet, topological
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import node_forms as node_forms  # registers what each node does
-from mbp.simplify.reading import length, read, read_form, shortest, spread_sign
+from mbp.simplify.length import length, shortest
+from mbp.simplify.reading import read, read_form, spread_sign
 from mbp.simplify.spectral import collapsed
 from mbp.simplify.words import forget, forget_when_full, form, operands
 

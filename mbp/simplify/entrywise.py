@@ -35,6 +35,7 @@ from mbp.expr.nodes import (
 from mbp.invariants.infer import is_
 from mbp.simplify import products, rules
 from mbp.simplify.order import order
+from mbp.simplify.transposition import flip, flip_word, signed_kernel, transpose
 from mbp.simplify.words import (
     HALF,
     UNIT,
@@ -46,15 +47,11 @@ from mbp.simplify.words import (
     add,
     constant,
     content,
-    flip,
-    flip_word,
     form,
     of_letter,
     of_word,
     powered,
-    signed_kernel,
     times_number,
-    transpose,
     zero,
 )
 

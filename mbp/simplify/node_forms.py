@@ -55,6 +55,7 @@ from mbp.simplify.entrywise import (
     turned_pairs,
 )
 from mbp.simplify.order import order
+from mbp.simplify.transposition import signed_kernel, transpose
 from mbp.simplify.words import (
     HALF,
     UNIT,
@@ -71,9 +72,7 @@ from mbp.simplify.words import (
     of_letter,
     of_word,
     plus,
-    signed_kernel,
     times_number,
-    transpose,
     zero,
 )
 

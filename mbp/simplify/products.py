@@ -28,6 +28,7 @@ from mbp.expr.nodes import (
 from mbp.invariants.infer import is_
 from mbp.simplify import entrywise, rules
 from mbp.simplify.order import order
+from mbp.simplify.transposition import flip, flip_word, transpose
 from mbp.simplify.words import (
     UNIT,
     Exponent,
@@ -38,8 +39,6 @@ from mbp.simplify.words import (
     add,
     constant,
     content,
-    flip,
-    flip_word,
     form,
     identity,
     key_order,
@@ -47,7 +46,6 @@ from mbp.simplify.words import (
     of_letter,
     of_word,
     times_number,
-    transpose,
     zero,
 )
 

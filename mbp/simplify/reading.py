@@ -11,10 +11,8 @@ from typing import Any
 from mbp.expr import build, scalar
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import (
-    Det,
     Diag,
     DiagVec,
-    DimSize,
     Expr,
     Eye,
     Frechet,
@@ -22,10 +20,6 @@ from mbp.expr.nodes import (
     Inner,
     Inverse,
     Kernel,
-    Kron,
-    KronLeft,
-    KronRight,
-    LogDet,
     Map,
     Number,
     Ones,
@@ -41,12 +35,13 @@ from mbp.expr.nodes import (
     Var,
     Variation,
     Vec,
-    Zeros,
     topological,
     variables,
 )
 from mbp.invariants.infer import is_
 from mbp.simplify import entrywise, products, rules
+from mbp.simplify.length import length, shortest
+from mbp.simplify.transposition import flip, flip_word, transpose
 from mbp.simplify.words import (
     HALF,
     UNIT,
@@ -58,15 +53,12 @@ from mbp.simplify.words import (
     add,
     as_fraction,
     content,
-    flip,
-    flip_word,
     form,
     key_order,
     of_word,
     plus,
     powered,
     times_number,
-    transpose,
 )
 
 MOST_TERMS = 24
@@ -74,45 +66,6 @@ MOST_TERMS = 24
 
 LONGEST_SPLIT = 12
 """A longer word is not searched for a place where the sum falls into two factors."""
-
-# --- length ---------------------------------------------------------------------------------------
-
-_LENGTHS: dict[type[Expr], int] = {
-    Var: 1, Output: 1, Variation: 3, Kernel: 1, Number: 1, DimSize: 4, Eye: 0, Ones: 3, Zeros: 1,
-    Transpose: 2, Scale: 3, Inverse: 5, Det: 5, LogDet: 8, Trace: 4, Inner: 5, Diag: 6,
-    DiagVec: 6, Part: 5, Stack: 8, Kron: 6, KronLeft: 11, KronRight: 12, Vec: 5, Unvec: 8,
-    Frechet: 6,
-}  # fmt: skip
-
-
-@lru_cache(maxsize=1 << 16)
-def length(e: Expr) -> int:
-    """About how many characters `e` takes in print; names count as one letter."""
-    inside = sum(length(arg) for arg in e.args)
-    match e:
-        case Sum():
-            return inside + 3 * (len(e.args) - 1) + 2
-        case Product() | Hadamard():
-            return inside + 3 * (len(e.args) - 1)
-        case Map(data=(name, *_)):
-            return inside + (6 if name == "pow" else len(name) + 2)
-        case Number():
-            return len(str(e.value))
-        case Output() if e.data[-1] == 1:
-            return inside + len(e.rule) + 2
-        case Output() | Variation():
-            return _LENGTHS[type(e)]
-        case Scale(args=(Number(data=(-1,)), X)):
-            return length(X) + 1
-        case Frechet():
-            return inside + 6 + (12 if e.order else 0)
-    return inside + _LENGTHS[type(e)]
-
-
-def shortest(candidates: Iterable[Expr]) -> Expr:
-    """The shortest form, the first among equals."""
-    return min(candidates, key=length)
-
 
 # --- forms ----------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from mbp.expr.nodes import (
 from mbp.invariants.infer import is_
 from mbp.rulebook import RULEBOOK, Rewrite
 from mbp.simplify import words
+from mbp.simplify.transposition import flip, flip_word, transpose
 from mbp.simplify.words import Form, Word
 
 Kind = tuple[type[Expr], Any]
@@ -227,7 +228,7 @@ def _bound_word(pattern: Expr, match: Match) -> Word | None:
         return None
     total = words.form(match.found[variable])
     if turned:
-        total = words.transpose(total)
+        total = transpose(total)
     match total.single:
         case (c, (), word) if c == 1:
             return word
@@ -237,7 +238,7 @@ def _bound_word(pattern: Expr, match: Match) -> Word | None:
 def _match_letter(pattern: Expr, letter: Expr, match: Match) -> Iterator[Match]:
     if isinstance(pattern, Transpose):
         if _is_variable(pattern):
-            sign, turned = words.flip(letter)
+            sign, turned = flip(letter)
             if sign == 1:
                 yield from _bind(pattern.args[0], turned, match)
         elif isinstance(letter, Transpose):
@@ -263,7 +264,7 @@ def _match(pattern: Expr, e: Expr, match: Match) -> Iterator[Match]:
             case (c, (), word) if c == 1:
                 yield from _match_segments(pattern.args, word, match)
     elif isinstance(pattern, Transpose) and _is_variable(pattern):
-        turned = words.transpose(words.form(e)).expression()
+        turned = transpose(words.form(e)).expression()
         yield from _bind(pattern.args[0], turned, match)
     elif _operation(pattern) == _operation(e) and len(pattern.args) == len(e.args):
         dims = _with_dims(pattern, e, match.dims)
@@ -318,7 +319,7 @@ def _match_segments(patterns: Word, word: Word, match: Match) -> Iterator[Match]
             yield from _match_segments(others, word[len(bound) :], match)
         return
     for n in range(1, len(word) - len(others) + 1):
-        sign, piece = words.flip_word(word[:n]) if isinstance(first, Transpose) else (1, word[:n])
+        sign, piece = flip_word(word[:n]) if isinstance(first, Transpose) else (1, word[:n])
         if sign < 0:
             continue
         variable = first.args[0] if isinstance(first, Transpose) else first

@@ -42,6 +42,7 @@ from mbp.expr.nodes import (
 from mbp.invariants.infer import is_
 from mbp.simplify import entrywise, products
 from mbp.simplify.node_forms import matrix_function
+from mbp.simplify.transposition import flip, flip_word, transpose
 from mbp.simplify.words import (
     Exponent,
     Form,
@@ -49,13 +50,10 @@ from mbp.simplify.words import (
     Powers,
     Word,
     add,
-    flip,
-    flip_word,
     form,
     of_letter,
     of_word,
     powered,
-    transpose,
 )
 
 # --- frames ---------------------------------------------------------------------------------------

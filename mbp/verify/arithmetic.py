@@ -101,11 +101,6 @@ class Arithmetic(ABC):
         U, s, V, r = self.rank_split(A)
         return (V[:, :r] / s[:r, 0]) @ U[:, :r].T
 
-    def range_projector(self, A: Array) -> Array:
-        """A A⁺, with the same tolerance."""
-        U, _, _, r = self.rank_split(A)
-        return U[:, :r] @ U[:, :r].T
-
 
 def _as_columns(array: Array) -> Array:
     if array.ndim == 2:

@@ -33,7 +33,7 @@ _by_shape: dict[tuple[object, object], list[Expr]] = {}
 for _variable in VARIABLES:
     _by_shape.setdefault(_variable.shape, []).append(_variable)
 
-N, M_, ONE, K_ = dim("n"), dim("m"), dim(1), dim("k")
+N, M_, ONE = dim("n"), dim("m"), dim(1)
 DIMS = (ONE, N, M_)
 
 
