@@ -149,6 +149,12 @@ class Layer:
         if any(isinstance(value, Expr) for value in bound.arguments.values()):
             bound.apply_defaults()
             return self._compose({k: build.as_expr(v) for k, v in bound.arguments.items()})
+        for name, value in bound.arguments.items():
+            if not self.definition.inputs[name].is_scalar and not hasattr(value, "requires_grad"):
+                raise MbpError(
+                    f"{self.name}: {name} is neither a tensor nor an expression, "
+                    f"but of type {type(value).__name__}"
+                )
         result = getattr(self.compile(), self.name)(*args, **kwargs)
         if self.definition.as_dict:
             return dict(
@@ -189,8 +195,15 @@ class Layer:
         return f"<layer {self.name}({inputs}): {outputs}>"
 
 
-def layer(**declarations: str) -> Callable[[Callable[..., Outputs]], Layer]:
-    """Decorator: a function of expressions becomes a layer, its arguments declared by keywords."""
+def layer(
+    undeclared: object = None, /, **declarations: str
+) -> Callable[[Callable[..., Outputs]], Layer]:
+    """Decorator: a function of expressions becomes a layer, its arguments declared by keywords.
+
+    Raises MbpError where it is given anything but declarations.
+    """
+    if undeclared is not None:
+        raise MbpError("declare the arguments by keywords, as in @mbp.layer(F='m d')")
     return lambda function: Layer.from_function(function, declarations)
 
 
@@ -317,6 +330,8 @@ def _named(outputs: Outputs, inputs: Mapping[str, Var]) -> dict[str, Expr]:
     """Outputs by name: those without are Y, or Y1, Y2, …; Z where an input or a dimension is Y."""
     if isinstance(outputs, dict):
         return dict(outputs)
+    if not isinstance(outputs, Expr | tuple):
+        raise MbpError(f"a layer returns an expression, a tuple or a dict of them, not {outputs!r}")
     values = (outputs,) if isinstance(outputs, Expr) else outputs
     taken = {*inputs, *dim_names(*(n for x in inputs.values() for n in x.shape))}
     for letter in (*_OUTPUT_LETTERS, *(f"Y_{letter}" for letter in _OUTPUT_LETTERS)):

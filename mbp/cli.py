@@ -69,7 +69,13 @@ def _rules(
         list[Path] | None,
         typer.Option("--rules", metavar="DIR", help="Loads further rules; repeatable."),
     ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Prints the version.")] = False,
 ) -> None:
+    if version:
+        from mbp import __version__
+
+        print(f"mbp {__version__}")
+        return
     if rules:
         from mbp.api import load_rules
 
@@ -202,17 +208,17 @@ def emit(
             progress.start(one.layer.name)
             if not check:
                 print(one.layer.emit(directory, target, force))
-            elif stale := _stale(directory / f"{one.layer.name}.py", one.layer.emit_text(target)):
+            elif stale := _stale(directory / f"{one.layer.name}.py", one.layer, target):
                 print(stale)
                 status = FAILED
             progress.advance()
     return status
 
 
-def _stale(path: Path, text: str) -> str | None:
+def _stale(path: Path, layer: Layer, target: str) -> str | None:
     if not path.is_file():
         return f"{path}: missing"
-    if path.read_bytes() != text.encode():
+    if path.read_bytes() != layer.emit_text(target).encode():
         return f"{path}: stale; run mbp emit"
     return None
 
@@ -422,7 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MbpError as error:
         return _refuse(str(error))
     except typer.TyperException as error:
-        return _refuse(" ".join(error.format_message().split()))
+        return _refuse(_usage(" ".join(error.format_message().split())))
     except BrokenPipeError:
         # Whoever read our output has had enough; say nothing when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -439,6 +445,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a fault of ours, but the reader of a traceback is not here
         return _refuse(f"unexpected {type(error).__name__}: {error}; please report it")
     return status if isinstance(status, int) else DONE
+
+
+def _usage(message: str) -> str:
+    """Typer's complaint in our words."""
+    if message.startswith("No such option: --rules"):
+        return "--rules DIR goes before the subcommand: mbp --rules DIR derive TARGET"
+    return message.replace("Value error, ", "")
 
 
 def _refuse(message: str) -> int:

@@ -130,6 +130,7 @@ class Rulebook:
         self._decompositions: dict[str, Decomposition] = {}
         self._rewrites: dict[str, Rewrite] = {}
         self._tables: dict[str, Mapping[str, Any]] = {}
+        self._said: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._complete = True
         self._forgetting: list[Callable[[], None]] = []
 
@@ -186,8 +187,15 @@ class Rulebook:
     def add(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
         """Adds rules given as tables, each of the kind that its keys tell; all or none.
 
-        Raises RuleError naming file, entry and reason.
+        A rule that says what one of its name says already is no new one. Raises RuleError naming
+        file, entry and reason.
         """
+        said = {(_kind(name, table), name): _content(table) for name, table in tables.items()}
+        tables = {
+            name: tables[name]
+            for (kind, name), content in said.items()
+            if self._said.get((kind, name)) != content
+        }
         trial = Rulebook()
         for kind in ("_identities", "_variations", "_decompositions", "_rewrites", "_tables"):
             setattr(trial, kind, dict(getattr(self, kind)))
@@ -218,6 +226,7 @@ class Rulebook:
         infer.forget()
         for kind in ("_identities", "_variations", "_decompositions", "_rewrites", "_tables"):
             setattr(self, kind, getattr(trial, kind))
+        self._said = {**self._said, **said}
         for cached in ("variation_by_operation", "identity_by_operation"):
             self.__dict__.pop(cached, None)
         for forget in self._forgetting:
@@ -470,6 +479,11 @@ def _required(table: Mapping[str, Any], key: str) -> Any:
 
 def _where(name: str, table: Mapping[str, Any]) -> str:
     return f"{table['file']}: [{name}]" if "file" in table else f"[{name}]"
+
+
+def _content(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a rule says, wherever it stands and whoever said it first."""
+    return {key: value for key, value in table.items() if key not in ("file", "source")}
 
 
 def _kind(name: str, table: Mapping[str, Any]) -> str:

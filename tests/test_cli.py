@@ -163,8 +163,20 @@ def test_a_caret_stands_under_the_fault(capsys):
     assert lines[2] == "      ^"
 
 
-def test_a_near_miss_is_suggested(capsys):
-    assert "did you mean o2p?" in refused(["derive", "o2pp"], capsys)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["derive", "o2pp"], "did you mean o2p?"),
+        (["derive", "-e", "logdett(X)", "--let", "X: n n"], "did you mean logdet?"),
+        (["derive", "-e", "trace(X)", "--let", "X: n n"], "did you mean tr?"),
+        (["derive", "-e", "np.exp(X)", "--let", "X: n n"], "write exp(…)"),
+        (["derive", "-e", "X ^ 2", "--let", "X: n n"], "**"),
+        (["derive", "-e", "X", "--let", "X: n n symetric"], "did you mean symmetric?"),
+        (["derive", "o2p", "--rules", "my_rules"], "before the subcommand"),
+    ],
+)
+def test_a_near_miss_is_told_what_would_be_right(arguments, said, capsys):
+    assert said in refused(arguments, capsys)
 
 
 def test_python_dash_m_is_the_same_program():
@@ -219,6 +231,12 @@ def test_emitted_files_are_checked_and_stale_ones_fail(tmp_path, capsys):
     refused(["emit", "o2p", *where], capsys)
     assert edited.read_text().endswith("# mine\n")
     assert main(["emit", "o2p", "--force", *where]) == 0
+
+
+def test_a_missing_file_is_stale_without_a_derivation(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mbp.api.Layer.emit_text", None)
+    assert main(["emit", "o2p", "--check", "-o", str(tmp_path)]) == 1
+    assert "o2p.py: missing" in capsys.readouterr().out
 
 
 def test_an_expression_is_emitted_under_its_name(tmp_path):

@@ -103,6 +103,25 @@ def test_a_pack_holds_every_kind_of_rule(tmp_path: Path) -> None:
     assert R is not None
 
 
+def test_a_rule_said_again_is_no_new_one(tmp_path: Path) -> None:
+    (tmp_path / "pack.toml").write_text(PACK)
+    mbp.load_rules(tmp_path)
+    (tmp_path / "cholesky.toml").write_text(
+        "[cholesky]\n"
+        "input = { A = 'n n positive_definite' }\n"
+        "output = { L = 'n n lower_triangular' }\n"
+        "defines = ['A = L @ L.T']\n"
+        "forward = { torch = 'torch.linalg.cholesky' }"
+    )
+    known = list(RULEBOOK.decompositions)
+    mbp.load_rules(tmp_path)
+    assert list(RULEBOOK.decompositions) == known
+
+    (tmp_path / "pack.toml").write_text(PACK.replace("sinh(X) * d(X)", "-sinh(X) * d(X)"))
+    with pytest.raises(RuleError, match=r"cosine_variation.*already"):
+        mbp.load_rules(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ROTTEN)
 def test_a_bad_pack_names_file_entry_and_reason(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -194,6 +195,10 @@ class _Reader:
                 return self._call(node, name, args)
             case ast.Call(keywords=[_, *_]):
                 raise self.fault(node, "functions take no keyword arguments here")
+            case ast.Call(func=ast.Attribute(attr=attr)):
+                raise self.fault(node, f"functions have no prefix here: write {attr}(…)")
+            case ast.BinOp(op=ast.BitXor()):
+                raise self.fault(node, "a power is written **")
         raise self.fault(node, "this is outside the expression grammar (@ * / ** + - .T and calls)")
 
     def _name(self, node: ast.AST, name: str) -> Expr:
@@ -239,7 +244,11 @@ class _Reader:
         if scalar.is_readable(name):
             self._arity(node, name, args, 1)
             return build.apply(name, self.read(args[0]))
-        raise self.fault(node, f"unknown function {name!r}")
+        known = sorted({*FUNCTION_NAMES, *self.rules})
+        begun = [short for short in known if len(short) > 1 and name.startswith(short)]
+        near = difflib.get_close_matches(name, known, n=1) or sorted(begun, key=len)[-1:]
+        right = f"; did you mean {near[0]}?" if near else ""
+        raise self.fault(node, f"unknown function {name!r}{right}")
 
     def _arity(self, node: ast.AST, name: str, args: list[ast.expr], arity: int) -> None:
         if len(args) != arity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import keyword
 import unicodedata
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ def read_declaration(name: str, text: str) -> Declaration:
 
     Raises ShapeError or PropertyError naming the variable and the faulty word.
     """
+    if not isinstance(text, str):
+        raise ShapeError(f"{name}: a declaration is a text such as 'm d', not {text!r}")
     words = text.split()
     if not words:
         raise ShapeError(
@@ -43,9 +46,11 @@ def read_declaration(name: str, text: str) -> Declaration:
     if dims == ["scalar"]:
         rows = cols = ONE
     elif len(dims) > 2:
+        near = difflib.get_close_matches(dims[2], VOCABULARY.names, n=1)
+        known = f"properties are {', '.join(VOCABULARY.names)}"
+        right = f"did you mean {near[0]}?" if near else known
         raise PropertyError(
-            f"{name}: {dims[2]!r} is neither a property nor one of two dimensions; "
-            f"properties are {', '.join(VOCABULARY.names)}"
+            f"{name}: {dims[2]!r} is neither a property nor one of two dimensions; {right}"
         )
     else:
         for word in dims:

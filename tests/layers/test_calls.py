@@ -39,3 +39,19 @@ def test_a_dict_layer_gives_a_dict() -> None:
 
     assert list(gram(torch.ones(2, 3))) == ["left", "right"]
     assert not any(layer.definition.as_dict for layer in registry().values())
+
+
+def test_what_is_no_real_tensor_is_refused() -> None:
+    with pytest.raises(ValueError, match="F is neither a tensor nor an expression"):
+        o2p(torch.ones(3, 2).numpy())
+    with pytest.raises(TypeError, match="complex"):
+        o2p(torch.ones(3, 2, dtype=torch.complex64))
+
+
+def test_a_definition_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="declare the arguments"):
+        mbp.layer(lambda F: F)
+    with pytest.raises(ValueError, match="a declaration is a text"):
+        mbp.layer(F=(3, 4))(lambda F: F)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not None"):
+        mbp.layer(F="m d")(lambda F: None)  # type: ignore[arg-type, return-value]
