@@ -18,6 +18,7 @@ from mbp.derive.implicit.polynomial import (
     add,
     matrix,
     properties,
+    resolved,
     scalar_expr,
     scaled,
     symmetry,
@@ -48,7 +49,7 @@ def solved(equations: list[Row], outputs: tuple[Expr, ...]) -> tuple[Expr, dict[
     """M, and dY of each output, from the equations p = 0 that determine them."""
     varied: list[Row] = []
     for row in equations:
-        p = variation(row.p, varies)
+        p = resolved(variation(row.p, varies), frozenset(outputs))
         p = _upright(p) if row.rows == row.cols == ONE else p
         if row._replace(p=p) not in varied:
             varied.append(row._replace(p=p))

@@ -25,6 +25,7 @@ from mbp.derive.implicit.polynomial import (
     Polynomial,
     add,
     matrix,
+    resolved,
     scalar_expr,
     scaled,
     transpose,
@@ -113,7 +114,7 @@ def opening(equations: list[Equation], outputs: tuple[Expr, ...]) -> Iterator[St
 
 def varied_sides(p: Polynomial, outputs: tuple[Expr, ...]) -> tuple[Polynomial, Polynomial]:
     """The varied equation p = 0 as known = unknown, signs turned so that most are positive."""
-    varied = variation(p, varies)
+    varied = resolved(variation(p, varies), frozenset(outputs))
     unknown = {
         w: c for w, c in varied.items()
         if (k := varied_factor(w)) is not None and w[k].letter in outputs

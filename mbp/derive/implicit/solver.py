@@ -32,6 +32,7 @@ from mbp.derive.implicit.pairs import (
 from mbp.derive.implicit.polynomial import (
     Polynomial,
     add,
+    is_inverse_of,
     letters,
     polynomial,
     properties,
@@ -263,7 +264,10 @@ class _Solver:
 
     def _subsets(self, waiting: list[Var]) -> Iterator[tuple[tuple[Var, ...], list[int]]]:
         """Sets of outputs, smallest first, with the equations in them and in what is solved."""
-        inside = [set(letters([e.p])) for e in self.defining]
+        inside = [
+            {x for letter in letters([e.p]) for x in (letter, *variables(letter))}
+            for e in self.defining
+        ]
         for size in range(1, len(waiting) + 1):
             for subset in combinations(waiting, size):
                 outside = set(waiting) - set(subset)
@@ -323,6 +327,9 @@ class _Attempt:
     ) -> None:
         if any(e.diagonal for e in equations):
             raise FrameError("an equation between diagonals does not fall apart in frames")
+        for letter in letters(e.p for e in equations):
+            if is_inverse_of(letter, frozenset(outputs)):
+                raise FrameError(f"{letter} has no frames")
         self.outputs = outputs
         self.equations = equations
         self.impose = impose

@@ -182,10 +182,10 @@ class Variety:
             known = VOCABULARY.closure(x.properties)
             rows, cols = self._shape(x)
             Z = rng.normal(size=(rows, cols))
-            if "positive_definite" in known:
-                Z = Z @ Z.T / rows + np.eye(rows)
-            elif "diagonal" in known:
+            if "diagonal" in known:
                 Z = np.diag(np.sort(rng.uniform(0.5, 1.0 + rows, rows))[::-1])
+            elif "positive_definite" in known:
+                Z = Z @ Z.T / rows + np.eye(rows)
             elif known & {"lower_triangular", "upper_triangular", "invertible"}:
                 Z = Z + 2 * np.eye(rows)
             elif "nonnegative" in known or "constant" in known:

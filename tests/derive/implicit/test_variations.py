@@ -196,6 +196,23 @@ UNLISTED: dict[str, Any] = {
         "output": {"Y": "n n symmetric"},
         "defines": ["A.T @ Y + Y @ A - Y @ B @ Y + C = zeros(n, n)"],
     },
+    "discrete_riccati": {
+        "input": {
+            "A": "n n",
+            "B": "n k",
+            "R": "k k positive_definite",
+            "C": "n n positive_definite",
+        },
+        "output": {"Y": "n n positive_definite"},
+        "defines": [
+            "Y = A.T @ Y @ A - A.T @ Y @ B @ inv(R + B.T @ Y @ B) @ B.T @ Y @ A + C",
+        ],
+    },
+    "discrete_riccati_in_inverses": {
+        "input": {"A": "n n", "B": "n n positive_definite", "C": "n n positive_definite"},
+        "output": {"Y": "n n positive_definite"},
+        "defines": ["Y = A.T @ inv(inv(Y) + B) @ A + C"],
+    },
     "transposed_sylvester": {
         "input": {"A": "n n", "B": "n n", "C": "n n"},
         "output": {"Y": "n n"},
