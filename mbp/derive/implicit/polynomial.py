@@ -235,7 +235,7 @@ def resolved(p: Polynomial, unknown: frozenset[Expr]) -> Polynomial:
             continue
         f = word[k]
         dA = resolved(variation(polynomial(f.letter.args[0], unknown), varies), unknown)
-        ends = {(f._replace(varied=False),): sp.Integer(1)}
+        ends: Polynomial = {(f._replace(varied=False),): sp.Integer(1)}
         inside = multiply(ends, transpose(dA) if f.transposed else dA, ends)
         terms.append(multiply({word[:k]: -c}, inside, {word[k + 1 :]: sp.Integer(1)}))
     return add(*terms)
