@@ -41,9 +41,10 @@ def words(np: str) -> dict[str, str]:
         "kron": "_kron({a}, {b})",
         "kron_left": "_kron_left({a}, {b})",
         "kron_right": "_kron_right({a}, {b})",
-        "largest": f"{np}.abs({{a}}).max((-2, -1), keepdims=True)",
+        "largest": "_largest({a})",
         "logdet": f"{np}.linalg.slogdet({{a}})[1][..., None, None]",
         "nonnegative": f"{np}.maximum({{a}}, 0)",
+        "nothing": f"{np}.zeros(0, {{x}}.dtype)",
         "ones": f"{np}.ones(({{rows}}, {{cols}}), {{like}})",
         "ones_like": f"{np}.ones_like({{a}})",
         "orthogonal_frame": "_orthogonal_frame({a}, rtol, {power})",
@@ -74,14 +75,13 @@ def words(np: str) -> dict[str, str]:
 
 def calls(np: str) -> dict[str, str]:
     """The decompositions that rules name by their torch function."""
-    found = {
+    return {
         "torch.linalg.cholesky": "_cholesky({args})",
+        "torch.linalg.eigh": "_each(_eigh, {args})",
         "torch.linalg.inv": f"{np}.linalg.inv({{args}})",
         "torch.linalg.pinv": "_each(_pinv, {args})",
         "torch.linalg.pinv hermitian": f"_each({np}.linalg.pinv, {{args}})",
+        "torch.linalg.qr": f"_each({np}.linalg.qr, {{args}})",
         "torch.linalg.solve": f"{np}.linalg.solve({{args}})",
-    }
-    return found | {
-        f"torch.linalg.{name}": f"_each({np}.linalg.{name}, {{args}})"
-        for name in ("eigh", "svd", "qr")
+        "torch.linalg.svd": "_each(_svd, {args})",
     }
