@@ -117,7 +117,7 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
     say = progress or (lambda what: None)
     emitted = has_all_forwards(layer)
     worst: dict[tuple[str, str], float] = {}
-    notes = dict.fromkeys([] if emitted else [f"{layer.name}: no forward, so no module to check"])
+    moves, has_gradient = False, True
     rng = np.random.default_rng(0)
     for sizes in _size_choices(layer, rng):
         for batch in BATCHES if emitted else ((),):
@@ -130,9 +130,10 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
                 instance = EquationInstance(layer, sizes, rng)
             for key, error in instance.errors():
                 worst[key] = max(worst.get(key, 0.0), float("inf") if np.isnan(error) else error)
-            free = layer.derive().gauges
-            said = verdict(layer.name, free, instance.moves, instance.has_gradient)
-            notes.update(dict.fromkeys(said))
+            moves = moves or instance.moves
+            has_gradient = has_gradient and (instance.has_gradient or not instance.moves)
+    notes = [] if emitted else [f"{layer.name}: no forward, so no module to check"]
+    notes += verdict(layer.name, layer.derive().gauges, moves, has_gradient)
     rows = [Row(layer.name, x, witness, error) for (x, witness), error in worst.items()]
     order = list(layer.definition.inputs)
     return Report(layer.name, tuple(sorted(rows, key=lambda row: order.index(row.input))),
