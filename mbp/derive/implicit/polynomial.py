@@ -169,7 +169,7 @@ def _scaled(c: Expr, X: Expr, unknown: frozenset[Expr], merge: bool) -> Polynomi
 @cache
 def scalar_symbol(c: Expr) -> sp.Symbol:
     """The commuting symbol that stands for the known scalar `c` in a coefficient."""
-    symbol = sp.Dummy(str(c), real=True)
+    symbol = sp.Dummy(str(c), real=True, positive=has(c, "positive") or None)
     _SCALARS[symbol] = c
     return symbol
 

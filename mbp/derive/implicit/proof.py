@@ -145,13 +145,18 @@ class Report:
             if letter in frames.cores:
                 reason = "the null space keeps its dimension"
                 yield Condition(f"rank({letter}) constant", reason, of=letter)
-        for pair in self.form.pairs:
-            null = next((label for label in (pair.row, pair.col) if label.null), None)
-            for line in pair.solution.values():
-                for k in line.values():
-                    for factor, _ in sp.factor_list(sp.fraction(sp.cancel(k))[1])[1]:
-                        if not self._never_zero(factor):
-                            yield self._condition(factor, null and _larger(null.size))
+        denominators = [
+            (factor, null and _larger(null.size))
+            for pair in self.form.pairs
+            for null in [next((label for label in (pair.row, pair.col) if label.null), None)]
+            for line in pair.solution.values()
+            for k in line.values()
+            for factor, _ in sp.factor_list(sp.fraction(sp.cancel(k))[1])[1]
+        ]
+        always = {factor for factor, larger in denominators if larger is None}
+        for factor, larger in denominators:
+            if not self._never_zero(factor, always):
+                yield self._condition(factor, larger)
 
     def _condition(self, factor: sp.Expr, larger: tuple[Dim, Dim] | None) -> Condition:
         spectra = [
@@ -159,6 +164,7 @@ class Report:
             if factor.free_symbols & {index_symbol(s, "i"), index_symbol(s, "j")}
         ]
         shown = self.form.systems.shown(factor)
+        shown = shown.xreplace({s: sp.Symbol(s.name) for s in shown.free_symbols})
         detail = f"{shown} != 0"
         vectors = tuple((s.name, self.form.frames.spectra[s]) for s in spectra)
         for name, vector in vectors:
@@ -174,17 +180,28 @@ class Report:
                 inside = spectra[0].name
         return Condition(f"{word}({inside})", detail, larger, vectors)
 
-    def _never_zero(self, factor: sp.Expr) -> bool:
+    def _never_zero(self, factor: sp.Expr, others: set[sp.Expr]) -> bool:
+        """Whether what is declared, or that `others` do not vanish, keeps the factor from zero."""
         frames = self.form.frames
         ranked, positive, nonnegative = (
             {index_symbol(s, i) for s in some for i in "ij"}
             for some in (frames.ranked, frames.positive, frames.nonnegative | frames.positive)
         )
+        scalars = {c for c in factor.free_symbols if c.is_positive}
+        if factor in ranked:
+            return True
         terms = sp.Add.make_args(sp.expand(factor))
-        same_sign = all(t.as_coeff_Mul()[0] > 0 for t in terms)
-        # Of distinct values that are not negative two never sum to zero.
-        pool = positive if len(terms) == 1 else nonnegative
-        return factor in ranked or (same_sign and factor.free_symbols <= pool)
+        if any(t.as_coeff_Mul()[0] < 0 or t.free_symbols - nonnegative - scalars for t in terms):
+            return False
+        if any(t.free_symbols <= positive | scalars for t in terms):
+            return True
+        # Of values that are not negative two never sum to zero if they are distinct or nonzero.
+        inside = factor.free_symbols - scalars
+        return any(
+            inside == {i, j} and (not others.isdisjoint({i - j, j - i}) or {i} & others)
+            for s in frames.spectra
+            for i, j in [(index_symbol(s, "i"), index_symbol(s, "j"))]
+        )
 
     # --- gauges -----------------------------------------------------------------------------
 

@@ -341,6 +341,25 @@ def test_a_gauge_is_reported_exactly_where_there_is_one(name: str) -> None:
     assert bool(len(variety.gauge(values))) == bool(found.gauges)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "left", "condition"),
+    [
+        ({"A": "n n positive_semidefinite", "B": "n n positive_semidefinite"}, "A @ Y + Y @ B",
+         ("nonzero(a[i] + b[j])",)),
+        ({"A": "n n positive_semidefinite"}, "A @ Y + Y @ A", ("nonzero(a)",)),
+        ({"A": "n n positive_semidefinite", "c": "scalar positive"}, "A @ Y + c * Y", ()),
+        ({"A": "n n symmetric", "c": "scalar"}, "A @ Y + c * Y", ("nonzero(a[i] + c)",)),
+    ],
+)
+def test_values_that_may_both_vanish_have_a_sum_that_may(
+    inputs: dict[str, str], left: str, condition: tuple[str, ...]
+) -> None:
+    table = {
+        "input": {**inputs, "C": "n n"}, "output": {"Y": "n n"}, "defines": [f"{left} = C"]
+    }
+    assert variation_of(definition("linear", table)).conditions == condition
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(["eig", "svd", "cholesky", "qr", "polar", "pinv", "lu", "left_polar"]),
