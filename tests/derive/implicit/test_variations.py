@@ -1,6 +1,5 @@
 """Derived variations against the null space of the varied equations, modulo the gauge."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from mbp.derive.implicit import definition, variation_of
 from mbp.derive.implicit.determined import small_sizes
-from mbp.derive.implicit.solver import Solution, solution
+from mbp.derive.implicit.solver import Solution
 from mbp.derive.implicit.variety import Variety
 from mbp.resources import rules_table
 from mbp.verify.oracle import curve_error, linear_error
@@ -321,13 +320,6 @@ def test_square_matrices_are_no_special_case(name: str) -> None:
         pytest.skip("an empty block has no dimension, and a factor is thin")
     variety = Variety(found.definition, sizes, rank=2)
     assert linear_error(variety, found.variations, np.random.default_rng(4)) < 1e-10
-
-
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_any_one_derives_in_at_most_five_seconds(name: str) -> None:
-    start = time.perf_counter()
-    solution(definition(name, BUILT_IN[name]))
-    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.parametrize("name", [*BUILT_IN, *UNLISTED])
