@@ -57,12 +57,18 @@ def second(first: Derivation) -> Derivation:
     """The derivation of the backward pass itself, for double backward.
 
     Its inputs are the layer's and the cotangents, its outputs the gradients, named `grad_X`;
-    its own cotangents are H or H_grad_X.
+    its own cotangents are H or H_grad_X, or HH… where the layer uses that letter.
     """
-    inputs = {**first.definition.inputs, **{G.name: G for G in first.cotangents.values()}}
+    layer = first.definition
+    dims = dim_names(*(n for x in layer.inputs.values() for n in x.shape))
+    names = {*layer.inputs, *layer.outputs, *dims}
+    letter = "H"
+    while any(name == letter or name.startswith(f"{letter}_") for name in names):
+        letter += "H"
+    inputs = {**layer.inputs, **{G.name: G for G in first.cotangents.values()}}
     outputs = {f"grad_{name}": gradient for name, gradient in first.gradients.items()}
-    name = f"{first.definition.name}_backward"
-    return derive(Definition(name, inputs, outputs, first.definition.defaults), letter="H")
+    name = f"{layer.name}_backward"
+    return derive(Definition(name, inputs, outputs, layer.defaults), letter=letter)
 
 
 @dataclass

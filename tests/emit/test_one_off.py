@@ -60,3 +60,10 @@ def test_wrong_shapes_are_named():
     module = load(emit_text(derivation), "product")
     with pytest.raises(ValueError, match=r"B has shape \(4, 2\).*n = 3"):
         module.product(torch.ones(2, 3), torch.ones(4, 2))
+
+
+@pytest.mark.parametrize("name, shape", [("H", "m n"), ("H_grad_X", "m n"), ("X", "H m")])
+def test_no_name_is_taken_for_that_of_a_second_cotangent(name, shape):
+    layer = one_off_layer(f"sin({name})", {name: shape}, "layer")
+    X = torch.randn(3, 2, dtype=DTYPE, requires_grad=True)
+    assert gradgradcheck(load(emit_text(layer.derive()), "layer").layer, X)
