@@ -193,7 +193,7 @@ class Body:
         batch = batch or f"{self._reference}.shape"
         sizes = "".join(f", {self._dim(n)}" for n in sides)
         word = self._dialect.word("zeros of shape")
-        return word.format(x=self._reference, shape=f"(*{batch}{sizes})")
+        return word.format(x=self._reference, shape=f"(*{batch}{sizes or ','})")
 
     def lines(self, tail: str) -> list[str]:
         """All lines, with `tail` at the end, but for what nothing uses."""

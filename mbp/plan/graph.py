@@ -123,6 +123,8 @@ class Graph:
         """The diagonal of a square matrix as a column."""
         if v.form is Form.DIAGONAL:
             return self.column(v)
+        if v.op == "zeros":
+            return self.make("zeros", shape=(v.rows, ONE))
         if v.op == "scale":
             return self.scale(v.args[0], self.diagonal_of(v.args[1]))
         if v.op == "matmul":

@@ -375,7 +375,7 @@ def _returned(graph: Graph, v: Value, as_vector: bool) -> Value:
         if v.op == "as_column" and v.args[0].op == "column":
             return v.args[0].args[0]
     v = graph.dense(v)
-    if v.op == "zeros" and v.cols == ONE:
+    if (v.op == "zeros" and v.cols == ONE) or graph.is_number(v, 0):
         return graph.make("zeros", shape=v_shape(v), form=Form.RAW)
     if v.op == "column":
         return v.args[0]

@@ -38,6 +38,8 @@ class Term:
     def parts(self, graph: Graph, kind: str) -> list[Term]:
         """The symmetric or antisymmetric part, inside the frame where there is one."""
         word = without_identities(self.word)
+        if mirrored(graph, word) == word:
+            return [Term(word, self.number, self.scalars)] if kind == "sym" else []
         rows, cols = graph.size(word[0].rows), graph.size(word[0].cols)
         if len(word) == 1 or (cols <= rows and word[0] is graph.transpose(word[-1])):
             outer = word[:1] if len(word) > 1 else ()

@@ -5,6 +5,7 @@ import importlib
 import pytest
 import torch
 
+import mbp
 from mbp.layers import registry
 
 DTYPE = torch.float64
@@ -160,3 +161,11 @@ def test_the_inner_precision_can_be_chosen():
     chosen = layer("o2p")(F, 1e-3, compute_dtype=torch.float64)
     assert chosen.dtype == torch.float32
     torch.testing.assert_close(chosen, layer("o2p")(F.double(), 1e-3).float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("text", ["tr(D) + sumsq(u)", "sumsq(D - D) + 0 * sum(u)"])
+def test_a_derivative_that_vanishes_has_the_shape_of_its_input(text):
+    D, u = normal(2, 3).requires_grad_(), normal(2, 4).requires_grad_()
+    layer = mbp.Layer.from_text(text, D="n n diagonal", u="m")
+    assert layer(D, u).shape == (2,)
+    assert torch.autograd.gradgradcheck(layer, (D, u))
