@@ -619,7 +619,7 @@ class Graph:
             return self.transpose(self.row_sum(self.transpose(right)))
         if left.cols == ONE:
             return self._outer(left, right)
-        if self._divides(right):
+        if self._divides(right) and not self._divides(left):
             return self.transpose(self._multiply(self.transpose(right), self.transpose(left)))
         if left in self._partitions:
             return self.make("spread", left, right, shape=shape)

@@ -1,4 +1,4 @@
-"""A sum that is multiplied by itself stays squared."""
+"""Products and sums that meet themselves, their transposes or a partition keep their value."""
 
 import pytest
 import torch
@@ -19,3 +19,10 @@ def test_the_symmetric_part_of_an_outer_product_is_itself():
     E = torch.tensor([[1.0, 0], [1, 0], [0, 1]], dtype=torch.float64)
     layer(x.requires_grad_(), E, H).backward()
     assert x.grad.tolist() == [29.0, 29.0, 22.0]
+
+
+def test_a_partition_times_its_transpose_masks_a_matrix():
+    H = torch.arange(9.0, dtype=torch.float64).reshape(3, 3)
+    E = torch.tensor([[1.0, 0], [1, 0], [0, 1]], dtype=torch.float64)
+    layer = mbp.Layer.from_text("H * (E @ E.T)", H="m m", E="m k partition")
+    assert torch.equal(layer(H, E), H * (E @ E.T))
