@@ -113,14 +113,17 @@ class ModuleText:
         """Gives what the wide plan saves the first's names, its own where they are the same."""
         own = self._module_names(wide)
         left = {own.name(v): v for v in wide.saved}
-        ordered = [left.pop(name, None) for name in self.saved]
+        returned = {name: left.pop(name) for name in self.layer.outputs if name in left}
+        slots = [name for name in self.saved if name not in self.layer.outputs]
+        ordered = [left.pop(name, None) for name in slots]
         ordered = [v or (left.pop(next(iter(left))) if left else None) for v in ordered]
-        self.wide_saved = tuple(v for v in ordered if v is not None) + tuple(left.values())
-        self.wide_names = self._module_names(wide, self.wide_saved)
-        extra = [self.wide_names.name(v) for v in self.wide_saved[len(self.saved) :]]
+        found = [v for v in ordered if v is not None] + list(left.values())
+        self.wide_saved = (*found, *returned.values())
+        self.wide_names = self._module_names(wide, found, slots)
+        extra = [self.wide_names.name(v) for v in found[len(slots) :]]
         for name in extra:
             self.names.reserve(name)
-        self.saved += tuple(extra)
+        self.saved += (*extra, *(name for name in returned if name not in self.saved))
 
     def _check_names(self) -> None:
         if class_name(self.layer.name) == self.layer.name:
@@ -155,8 +158,10 @@ class ModuleText:
         structured = (self.inputs[name].properties for name in self.differentiable)
         return any(v.form is Form.CALL for v in values) or any(structured)
 
-    def _module_names(self, plan: Plan, alike: Sequence[Value] = ()) -> Names:
-        """The names of what every function shares; `alike` take those of the saved, in order."""
+    def _module_names(
+        self, plan: Plan, alike: Sequence[Value] = (), slots: Sequence[str] = ()
+    ) -> Names:
+        """The names of what every function shares; `alike` are called as `slots` are."""
         names = Names(hints=plan.hints)
         tensors = [*self.inputs, *self.cotangents, *self.layer.outputs, *RESERVED, self.layer.name]
         if self.plan.second_derivation is not None:
@@ -169,8 +174,8 @@ class ModuleText:
         for symbol in self._dims():
             names.reserve(symbol.name)
         # What a saved value is called in the forward pass it is called everywhere.
-        known = dict(zip(alike, self.saved if alike else ()))
-        for value in alike or plan.saved:
+        known = dict(zip(alike, slots))
+        for value in dict.fromkeys((*alike, *plan.saved)):
             output = next(
                 (name for name, v in plan.forward.results.items() if v is value), known.get(value)
             )
@@ -249,7 +254,8 @@ class ModuleText:
                 printed = word.format(a=printed, like_array=original)
             returned.append(printed)
         if keep:
-            missing = len(self.saved) - len(keep)
+            slots = [name for name in self.saved if name not in self.layer.outputs]
+            missing = len(slots) - len(kept)
             kept += [self.dialect.word("nothing").format(x=self.tensors[0])] * missing
         results = (*returned, *kept)
         tail = f"return {', '.join(results)}{',' if len(results) == 1 else ''}"

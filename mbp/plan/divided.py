@@ -92,6 +92,8 @@ class SecondQuotient(Quotient):
 @cache
 def value(g: sp.Expr) -> sp.Expr:
     """g(x) in `scalar.X` and ZERO, without the cancellation of h(x)/x with h(0) = 0."""
+    if _is_rational(g) and g.subs(scalar.X, 0).has(sp.nan, sp.zoo):
+        return sp.factor(sp.cancel(g))
     h = _numerator(g)
     return g if h is None else _first(_smooth(h), scalar.X, ZERO)
 

@@ -84,6 +84,29 @@ def test_a_function_of_a_sum_of_gram_matrices_is_exact(shape, gram):
     assert error(found.T if turned else found, reference) < 1e-13
 
 
+@pytest.mark.parametrize(
+    ("name", "g"),
+    [("1/x", 1 / x), ("x/(2 + x)", x / (2 + x)), ("sqrt", sp.sqrt(x)), ("exp", sp.exp(x))],
+)
+def test_wide_matrices_are_exact_whatever_their_rank(name, g):
+    text = f"matfun('{name}', F.T @ F + eps * eye(d))"
+    layer = Layer.from_text(text, F="m d", eps="scalar positive constant")
+    function = emitted(layer).layer
+    G = normal(5, 5, seed=1)
+    wide, zero = normal(3, 5), torch.zeros(3, 5, dtype=DTYPE)
+    tied = torch.linalg.qr(wide.T)[0].T
+    for F in (wide, wide[:, :1] @ wide[:1], tied, 1e-4 * wide, zero):
+        F = F.clone().requires_grad_()
+        (found,) = torch.autograd.grad((function(F, 0.1) * G).sum(), F)
+        if F.any():
+            assert error(found, Pooling(F.detach(), 0.1).gradient(g, G)) < 1e-13
+        else:
+            assert not found.any()
+    F = wide.clone().requires_grad_()
+    assert gradcheck(lambda F: function(F, 0.1), (F,), check_forward_ad=True)
+    assert gradgradcheck(lambda F: function(F, 0.1), (F,))
+
+
 @pytest.mark.parametrize("p", [0.3, 0.5, -0.7, 2.0])
 def test_a_symbolic_exponent_is_exact_at_ties(p):
     layer = Layer.from_text("powm(X, p)", X="n n positive_definite", p="scalar positive constant")
