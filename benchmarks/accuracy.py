@@ -319,8 +319,8 @@ float64 / float32.
 
 The eigenvalues of FᵀF carry an error of the largest eigenvalue times the unit roundoff, beside
 the smallest, which is near ε in a2, c and w. The squares of F's singular values carry less: that is
-what `o2p_svd` is for. `o2p` takes the faster route: the eigenvalues of FᵀF, or where F is wide those
-of FFᵀ, among which no eigenvalue is as small as the null space of FᵀF would make it.
+what `o2p_svd` is for. `o2p` takes the faster route: the eigenvalues of FᵀF, or where F is wide
+those of FFᵀ, among which the zeros of FᵀF are not.
 
 ## log, F 60×16: scales
 
