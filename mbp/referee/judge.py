@@ -67,10 +67,15 @@ def judged(claim: Claim, trial: Trial = NOTHING, rough: int = 12, precise: int =
         rough = min(rough, _OF_GRADIENTS)
     level, error, vanishes = Level.HOLDS, 0.0, True
     agreed = []
+    without_value: Judgement | None = None
     for seed, found in _defined(claim, trial, rough):
         if found.status is Status.DIFFERS:
             found = precisely(claim, trial, seed)
         if found.status is Status.UNDEFINED:
+            continue
+        if found.status is Status.DIFFERS and found.error == float("inf"):
+            # A side without a value refutes too, but two values show the fault better.
+            without_value = without_value or Judgement(Level.FAILS, found.error, seed)
             continue
         if found.status is Status.DIFFERS:
             return Judgement(Level.FAILS, found.error, seed)
@@ -78,6 +83,8 @@ def judged(claim: Claim, trial: Trial = NOTHING, rough: int = 12, precise: int =
             level = Level.FUNCTIONAL
         vanishes &= found.vanishes
         agreed.append(seed)
+    if without_value is not None:
+        return without_value
     if not agreed:
         raise MbpError("no admissible instance gives the claim's true side a value")
     for seed in _cheapest(agreed, precise):

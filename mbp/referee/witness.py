@@ -68,7 +68,7 @@ UNDEFINED = Outcome(Status.UNDEFINED)
 
 def tolerance(at: Arithmetic) -> float:
     """The relative error up to which two sides agree, numeric derivatives included."""
-    return 1e-5 if at is FLOAT64 else 1e-13
+    return 1e-5 if at is FLOAT64 else 1e-16
 
 
 def outcome(claim: Claim, trial: Trial, instance: Instance) -> Outcome:
@@ -139,7 +139,8 @@ class Values:
         claim = self.claim
         assert claim.target is not None
         if not self._defined(claim.target, *claim.differentiated):
-            return UNDEFINED
+            lacking = self._lacks_value(claim.target) and self._defined(claim.formula)
+            return Outcome(Status.DIFFERS, float("inf")) if lacking else UNDEFINED
         if not self._defined(claim.formula):
             return Outcome(Status.DIFFERS, float("inf"))
         left, right = self.interpreter.value(claim.target), self.interpreter.value(claim.formula)
@@ -173,6 +174,23 @@ class Values:
             _raise_unless_undefined(error)
             return False
         return all(np.isfinite(norm) and norm < _LARGEST for norm in norms)
+
+    def _lacks_value(self, target: Expr) -> bool:
+        """Whether an identity's left side has no value though every input has full rank.
+
+        Large numbers alone do not count, nor does a deficient rank, which is a null set.
+        """
+        claim = self.claim
+        if claim.variations or claim.differentiated:
+            return False
+        if any(min(X.shape) > self.at.rank_split(X)[3] for X in self.instance.point.values()):
+            return False
+        try:
+            norms = self._norms(target)
+        except _NUMERIC:
+            return True
+        largest = 1e12 if self.at is FLOAT64 else 1e30
+        return not all(np.isfinite(norm) and norm < largest for norm in norms)
 
     # --- gradients --------------------------------------------------------------------------
 

@@ -62,3 +62,8 @@ def test_the_right_formula_holds(claim):
     if ";" in formula:
         pytest.skip("a kernel is defined after the formula")
     assert restated(claim, formula).holds
+
+
+def test_a_difference_that_only_50_digits_show_is_one():
+    verdict = mbp.claim("inv(A) == inv(A + 1e-13 * eye(n))", A="n n invertible")
+    assert verdict.verdict == "wrong"
