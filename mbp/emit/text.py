@@ -32,10 +32,15 @@ def emit_text(
 
     `second` is the derivation of the backward pass, for double backward; without one, or where
     none can be derived, the module refuses to differentiate twice. Raises MbpError for an unknown
-    target, for an expression that the target cannot compute and for names that would collide.
+    target, for a layer with nothing to differentiate, for an expression that the target cannot
+    compute and for names that would collide.
     """
     if target not in DIALECTS:
         raise MbpError(f"unknown target {target!r}; known are {', '.join(DIALECTS)}")
+    if not derivation.gradients:
+        raise MbpError(
+            f"{derivation.definition.name} has no input to differentiate: all are constant"
+        )
     if second == "derive":
         second = _second_or_none(derivation)
     dialect = DIALECTS[target]

@@ -6,6 +6,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from mbp.api import one_off_layer
 from mbp.emit import emit_text, load
+from mbp.errors import MbpError
 
 DTYPE = torch.float64
 
@@ -67,3 +68,9 @@ def test_no_name_is_taken_for_that_of_a_second_cotangent(name, shape):
     layer = one_off_layer(f"sin({name})", {name: shape}, "layer")
     X = torch.randn(3, 2, dtype=DTYPE, requires_grad=True)
     assert gradgradcheck(load(emit_text(layer.derive()), "layer").layer, X)
+
+
+def test_a_layer_with_nothing_to_differentiate_is_refused():
+    layer = one_off_layer("E @ E.T", {"E": "m k partition"}, "same_class")
+    with pytest.raises(MbpError, match="no input to differentiate"):
+        emit_text(layer.derive())
