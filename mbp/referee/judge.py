@@ -69,10 +69,6 @@ def judged(claim: Claim, trial: Trial = NOTHING, rough: int = 12, precise: int =
     agreed = []
     without_value: Judgement | None = None
     for seed, found in _defined(claim, trial, rough):
-        if found.status is Status.DIFFERS:
-            found = precisely(claim, trial, seed)
-        if found.status is Status.UNDEFINED:
-            continue
         if found.status is Status.DIFFERS and found.error == float("inf"):
             # A side without a value refutes too, but two values show the fault better.
             without_value = without_value or Judgement(Level.FAILS, found.error, seed)
@@ -102,10 +98,16 @@ def precisely(claim: Claim, trial: Trial, seed: int) -> Outcome:
 
 
 def _defined(claim: Claim, trial: Trial, wanted: int) -> Iterator[tuple[int, Outcome]]:
-    """Seeds at which the true side has a value, with what comes out there in float64."""
+    """Seeds at which the true side has a value, with what comes out there.
+
+    In float64, and in 50 digits where the sides differ: rounding may give a value to a side that
+    has none.
+    """
     found = 0
     for seed in range(_MOST_DRAWS * wanted):
         here = outcome(claim, trial, sample(claim, trial, seed, FLOAT64))
+        if here.status is Status.DIFFERS:
+            here = precisely(claim, trial, seed)
         if here.status is not Status.UNDEFINED:
             yield seed, here
             found += 1
