@@ -132,6 +132,7 @@ def helpers(dialect: Dialect, body: str) -> list[str]:
     context = {
         "np": dialect.module,
         "Array": dialect.array,
+        "raises": "on_tie" in dialect.options,
         "f": lambda name, argument: dialect.function(name).format(argument),
     }
     texts: dict[str, str] = {}

@@ -25,7 +25,7 @@ ZERO = sp.Symbol("x0", real=True)
 T = sp.Symbol("t", real=True)
 
 
-class Quotient(sp.Function):  # type: ignore[misc]
+class Quotient(sp.Function):  # type: ignore[misc]  # SymPy is untyped
     """A difference quotient that the target computes in a stable form of its own."""
 
 

@@ -485,8 +485,9 @@ class Graph:
         for D, rest in ((word[0], word[1:]), (word[-1], word[:-1])):
             if D.form is Form.DIAGONAL:
                 return self.hadamard(self.column(D), self.diagonal_of_product(rest))
-        halves = lambda k: self._formed(word[:k]) + self._formed(word[k:])  # noqa: E731
-        cut = min(range(1, len(word)), key=halves)
+        cut = min(
+            range(1, len(word)), key=lambda k: self._formed(word[:k]) + self._formed(word[k:])
+        )
         left, right = self.product(word[:cut]), self.product(word[cut:])
         if Form.DIAGONAL in (left.form, right.form):
             return self.hadamard(self.diagonal_of(left), self.diagonal_of(right))

@@ -144,7 +144,7 @@ class _Indexed:
         return result
 
 
-class _Evaluable(StrPrinter):  # type: ignore[misc]
+class _Evaluable(StrPrinter):  # type: ignore[misc]  # SymPy is untyped
     """SymPy as Python: patterns as products with a comparison, functions by the grammar's names."""
 
     def _print_Piecewise(self, expr: Any) -> str:

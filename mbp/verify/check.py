@@ -281,7 +281,7 @@ class _Instance:
 
     def loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
         """G : Y, summed over outputs and batch."""
-        return sum((G * outputs[name]).sum() for name, G in self.cotangents.items())  # type: ignore[return-value]
+        return torch.stack([(G * outputs[name]).sum() for name, G in self.cotangents.items()]).sum()
 
     def errors(self) -> Iterator[tuple[tuple[str, str], float]]:
         """(input, witness) and the relative error there."""

@@ -416,7 +416,10 @@ def curve(x: Var, X: Array, dX: Array, arithmetic: Arithmetic = FLOAT64) -> Curv
     known = VOCABULARY.closure(x.properties)
     at = arithmetic
     mask = _mask(known, *X.shape)
-    line: Curve = lambda t: X + t * dX  # noqa: E731
+
+    def line(t: Any) -> Array:
+        return X + t * dX
+
     if is_fixed(x) or not mask.all() or known & {"positive", "nonnegative"}:
         return line
     if "projector" in known:

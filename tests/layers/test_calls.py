@@ -1,12 +1,11 @@
 """A built-in layer is called like a function of PyTorch, on tensors and inside another layer."""
 
 import pytest
+import torch
 
 import mbp
 from mbp.expr.nodes import Expr
 from mbp.layers import eig, ncuts_j2, o2p, registry, svd
-
-torch = pytest.importorskip("torch")
 
 
 def test_one_output_is_a_tensor() -> None:

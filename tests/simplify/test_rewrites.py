@@ -23,7 +23,10 @@ def value(X: Var, sizes: dict[str, int], rng: np.random.Generator) -> NDArray[np
     """A random matrix with X's properties; None when its shape allows none."""
     rows, cols = (int(d) if d.is_Integer else sizes[str(d)] for d in X.shape)
     A = rng.standard_normal((rows, cols))
-    is_ = lambda prop: has(X, prop) is True  # noqa: E731
+
+    def is_(prop: str) -> bool:
+        return has(X, prop) is True
+
     if is_("orthonormal_columns"):
         return np.linalg.qr(A)[0] if rows >= cols else None
     if is_("projector"):
