@@ -7,7 +7,7 @@ off numeric values of a matrix.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import sympy as sp
@@ -147,10 +147,33 @@ def is_palindrome(factors: tuple[Expr, ...]) -> bool:
     )
 
 
-def _half(factors: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], Expr | None]:
-    """A palindrome's outer half and its middle factor."""
-    middle = factors[len(factors) // 2] if len(factors) % 2 else None
-    return factors[: len(factors) // 2], middle
+class _Congruence(NamedTuple):
+    """A product read as sign · H M Hᵀ, M an identity where it is None."""
+
+    sign: int
+    half: tuple[Expr, ...]
+    middle: Expr | None
+
+
+def _congruence(A: Expr) -> _Congruence | None:
+    """A product, or a negative multiple, as a congruence; K M K is −K M Kᵀ for antisymmetric K."""
+    sign = 1
+    if isinstance(A, Scale) and isinstance(A.args[0], Number) and A.args[0].value < 0:
+        sign, A = -1, A.args[1]
+    if not isinstance(A, Product):
+        return None
+    factors = _spelled(A.args)
+    half = factors[: len(factors) // 2]
+    for left, right in zip(half, reversed(factors)):
+        if left is right and is_(left, "antisymmetric"):
+            sign = -sign
+        elif _plain(left) is not transposed(right):
+            return None
+    return _Congruence(sign, half, factors[len(half)] if len(factors) % 2 else None)
+
+
+def _middle_is(A: _Congruence, prop: str) -> bool:
+    return A.middle is None or is_(A.middle, prop)
 
 
 def _every(prop: str, args: tuple[Expr, ...]) -> Answer:
@@ -255,31 +278,36 @@ def _nonnegative_number(A: Expr) -> Answer:
 
 @infers("symmetric", Product)
 def _symmetric_product(A: Expr) -> Answer:
-    factors = _spelled(A.args)
-    if is_palindrome(factors):
-        _, middle = _half(factors)
-        return True if middle is None or is_(middle, "symmetric") else None
+    found = _congruence(A)
+    if found is not None and _middle_is(found, "symmetric"):
+        return True
     return True if all(is_(factor, "diagonal") for factor in A.args) else None
+
+
+@infers("antisymmetric", Product)
+def _antisymmetric_product(A: Expr) -> Answer:
+    found = _congruence(A)
+    if found is None or found.middle is None:
+        return None
+    return True if is_(found.middle, "antisymmetric") else None
 
 
 @infers("positive_semidefinite", Product)
 def _psd_product(A: Expr) -> Answer:
-    factors = _spelled(A.args)
-    if not is_palindrome(factors):
+    found = _congruence(A)
+    if found is None or found.sign < 0:
         return None
-    _, middle = _half(factors)
-    return True if middle is None or is_(middle, "positive_semidefinite") else None
+    return True if _middle_is(found, "positive_semidefinite") else None
 
 
 @infers("positive_definite", Product)
 def _pd_product(A: Expr) -> Answer:
-    factors = _spelled(A.args)
-    if not is_palindrome(factors):
-        return True if _positive_diagonals(A.args) else None
-    half, middle = _half(factors)
-    if not all(is_(factor, "full_row_rank") for factor in half):
+    found = _congruence(A)
+    if found is None:
+        return True if isinstance(A, Product) and _positive_diagonals(A.args) else None
+    if found.sign < 0 or not all(is_(factor, "full_row_rank") for factor in found.half):
         return None
-    return True if middle is None or is_(middle, "positive_definite") else None
+    return True if _middle_is(found, "positive_definite") else None
 
 
 def _positive_diagonals(factors: tuple[Expr, ...]) -> bool:
@@ -295,13 +323,17 @@ def _pd_sum(A: Expr) -> Answer:
 @infers("positive_definite", Scale)
 def _pd_scaled(A: Expr) -> Answer:
     c, X = A.args
-    return True if is_(c, "positive") and is_(X, "positive_definite") else None
+    if is_(c, "positive") and is_(X, "positive_definite"):
+        return True
+    return _pd_product(A)
 
 
 @infers("positive_semidefinite", Scale)
 def _psd_scaled(A: Expr) -> Answer:
     c, X = A.args
-    return True if is_(c, "nonnegative") and is_(X, "positive_semidefinite") else None
+    if is_(c, "nonnegative") and is_(X, "positive_semidefinite"):
+        return True
+    return _psd_product(A)
 
 
 def _rank_scaled(prop: str) -> Rule:
@@ -329,13 +361,10 @@ def _psd_diag(A: Expr) -> Answer:
 
 @infers("projector", Product)
 def _projector_product(A: Expr) -> Answer:
-    factors = _spelled(A.args)
-    if not is_palindrome(factors):
+    found = _congruence(A)
+    if found is None or found.sign < 0 or not _middle_is(found, "projector"):
         return None
-    half, middle = _half(factors)
-    if middle is not None and not is_(middle, "projector"):
-        return None
-    return _every("orthonormal_columns", half)
+    return _every("orthonormal_columns", found.half)
 
 
 @infers("projector", Sum)

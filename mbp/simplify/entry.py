@@ -35,15 +35,16 @@ def simplify(e: Expr) -> Expr:
 @lru_cache(maxsize=1 << 14)
 def _simplified(e: Expr) -> Expr:
     total = form(e)
-    if depth(e) > DEEP:
-        for node in topological(total.expression()):  # bottom up, so that nothing recurses
-            read(node)
+    parts = operands(e)
+    if depth(e) > DEEP:  # bottom up, so that nothing recurses
         for node in topological(e):
             if node is not e:
                 _simplified(node)
-    parts = operands(e)
-    if parts and length(total.expression()) > MOST_GROWTH * (length(e) + MOST_GROWTH):
+    if parts and length(total.expression()) > MOST_GROWTH * (length(e) + SHORT):
         return build.rebuild(e, tuple(_simplified(arg) for arg in parts))
+    if depth(e) > DEEP:
+        for node in topological(total.expression()):
+            read(node)
     whole = spread_sign(read_form(total))
     if length(whole) <= length(e) or not parts:
         return whole
@@ -71,8 +72,9 @@ def _functions(e: Expr) -> int:
     return sum(isinstance(node, Frechet) for node in topological(e))
 
 
-MOST_GROWTH = 10
-"""A normal form longer than this many times the expression is not worth reading."""
+MOST_GROWTH = 1.5
+SHORT = 60
+"""Normal forms that are not short and this many times longer than the expression are not read."""
 
 DEEP = 40
 """From this depth on an expression is read from its leaves up."""

@@ -13,6 +13,7 @@ import sympy as sp
 from mbp.errors import MbpError, PropertyError, ShapeError
 from mbp.expr import build, scalar
 from mbp.expr.nodes import Expr, Number, Var, Variation, col, row, topological, variables
+from mbp.expr.parser import parse
 from mbp.invariants.declare import declare
 from mbp.invariants.infer import _RULES, has
 from mbp.invariants.vocabulary import VOCABULARY
@@ -286,3 +287,22 @@ def test_names_that_cannot_be_used_are_errors(name: str) -> None:
 def test_numbers_and_dimensions_are_constant() -> None:
     assert has(Number(data=(sp.Integer(3),)), "positive") is True
     assert not variables(build.dim_size(build.dim("n")))
+
+
+def test_congruences_with_antisymmetric_factors():
+    declarations = {"K": "n n antisymmetric", "S": "n n symmetric", "P": "n n positive_definite",
+                    "X": "n m"}  # fmt: skip
+    letters = {name: declare(name, text) for name, text in declarations.items()}
+
+    def said(text: str, prop: str) -> bool:
+        return has(parse(text, letters, RULEBOOK.functions), prop) is True
+
+    assert said("K @ S @ K", "symmetric") and said("K @ K", "symmetric")
+    assert said("-K @ P @ K", "positive_semidefinite")
+    assert said("-2 * K @ K", "positive_semidefinite")
+    assert said("eye(n) - K @ P @ K", "positive_definite")
+    assert not said("K @ P @ K", "positive_semidefinite")
+    assert not said("-K @ S @ K", "positive_semidefinite")
+    assert not said("P @ P @ P - K @ P", "symmetric")
+    assert said("X.T @ K @ X", "antisymmetric") and said("K @ K @ K", "antisymmetric")
+    assert not said("X.T @ K @ X", "symmetric")
