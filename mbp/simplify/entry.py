@@ -73,7 +73,7 @@ def _functions(e: Expr) -> int:
 
 
 MOST_GROWTH = 1.5
-SHORT = 60
+SHORT = 500
 """Normal forms that are not short and this many times longer than the expression are not read."""
 
 DEEP = 40
