@@ -41,10 +41,17 @@ class Dialect:
             raise MbpError(f"the {self.name} target cannot print {operation}")
         return self.words[operation]
 
+    @property
+    def _public(self) -> list[str]:
+        return [name for name in self.functions if name.islower()]
+
     def function(self, name: str) -> str:
         """The format string of an elementwise function; raises MbpError likewise."""
         if name not in self.functions:
-            raise MbpError(f"the {self.name} target has no function {name}")
+            raise MbpError(
+                f"the {self.name} target has no function {name}; "
+                f"write it in terms of others, which are {', '.join(sorted(self._public))}"
+            )
         return self.functions[name]
 
     def call(self, function: str, hermitian: bool) -> str:

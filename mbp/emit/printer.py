@@ -24,6 +24,7 @@ from mbp.emit.scalars import (
     within,
 )
 from mbp.errors import MbpError
+from mbp.expr import scalar
 from mbp.expr.dims import ONE, Dim
 from mbp.plan.program import Program
 from mbp.plan.value import Form, Value
@@ -523,6 +524,9 @@ class Body:
         text = self._text(A)
         if A.form is Form.NUMBER:
             text = self._word("as_array", (A,))
+        if name not in self._dialect.functions:  # a formula in functions that the target has
+            named = {scalar.X: text if text.isidentifier() else f"({text})"}
+            return scalar_piece(scalar.body(name), named, self._dialect)
         return self._dialect.function(name).format(text), ATOM
 
     def _entrywise(self, value: Value) -> Piece:

@@ -31,6 +31,20 @@ HELPERS: dict[str, str] = {
 _RENAMED = {"Abs": "abs"}
 """SymPy's names for functions of the grammar."""
 
+_RECURRENCES: dict[type[sp.Function], tuple[int, int]] = {
+    sp.besselj: (1, -1), sp.besseli: (-1, 1), sp.besselk: (1, 1),
+}  # fmt: skip
+"""a, b of the recurrence F_n = a 2(n − 1)/x F_(n−1) + b F_(n−2) (DLMF 10.6.1, 10.29.1)."""
+
+
+def bessel(g: sp.Expr) -> sp.Expr | None:
+    """A Bessel function of integer order above 1 by those of orders 0 and 1; None for others."""
+    if type(g) not in _RECURRENCES or not (g.args[0].is_Integer and g.args[0] > 1):
+        return None
+    a, b = _RECURRENCES[type(g)]
+    n, x = g.args
+    return a * 2 * (n - 1) / x * g.func(n - 1, x) + b * g.func(n - 2, x)
+
 
 def within(piece: Piece, strength: int) -> str:
     """The text of a piece, in parentheses where it binds less than `strength`."""
@@ -86,6 +100,10 @@ def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str], dialect: Dialect) -
         if isinstance(g, sp.Heaviside):
             return dialect.function("relu").format(applied("sign", g.args[0])[0]), ATOM
         name = type(g).__name__
+        if (recurrence := bessel(g)) is not None:
+            return piece(recurrence)
+        if type(g) in _RECURRENCES and g.args[0].is_Integer:
+            return applied(f"{name}{g.args[0]}", g.args[1])
         return applied(_RENAMED.get(name, name), *g.args)
 
     def sum_piece(g: sp.Expr) -> Piece:

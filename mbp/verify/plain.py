@@ -6,7 +6,7 @@ of it is an independent witness. Matrices carry any leading batch dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any
 
@@ -219,10 +219,36 @@ _TORCH: dict[str, Any] = {
     "gamma": lambda x: torch.exp(torch.lgamma(x)),
     "digamma": torch.digamma,
     "polygamma": torch.polygamma,
+    "erfinv": torch.erfinv,
+    "besselj": lambda n, x: _mean_over_angles(lambda t: torch.cos(n * t - x * torch.sin(t)), x),
+    "besseli": lambda n, x: _mean_over_angles(
+        lambda t: torch.exp(x * torch.cos(t)) * torch.cos(n * t), x
+    ),
+    "besselk": lambda n, x: _over_the_line(
+        lambda t: torch.exp(-x * torch.cosh(t)) * torch.cosh(n * t), x
+    ),
     "ceiling": torch.ceil,
     "pi": torch.pi,
     "E": torch.e,
 }
+
+
+_ANGLES = 256
+_LINE = 16.0
+
+
+def _mean_over_angles(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Bessel's integral (DLMF 10.9.2, 10.32.3); the mean of a periodic function is exact."""
+    angles = (torch.arange(_ANGLES, dtype=x.dtype) + 0.5) * torch.pi / _ANGLES
+    return torch.stack([f(t) for t in angles]).mean(0)
+
+
+def _over_the_line(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """∫ f from 0 for an even f that vanishes beyond the line (DLMF 10.32.9), by trapezia."""
+    steps = torch.linspace(0, _LINE, 2 * _ANGLES + 1, dtype=x.dtype)
+    weights = torch.full_like(steps, _LINE / (2 * _ANGLES))
+    weights[0] /= 2
+    return torch.stack([w * f(t) for w, t in zip(weights, steps, strict=True)]).sum(0)
 
 
 def _entrywise(g: sp.Expr, A: Tensor, name: str) -> Tensor:

@@ -10,7 +10,7 @@ _FUNCTIONS = {
     for name in (
         "exp", "log", "sqrt", "rsqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin",
         "acos", "atan", "asinh", "acosh", "atanh", "log1p", "expm1", "sigmoid", "relu", "abs",
-        "sign", "erf", "erfc", "digamma", "floor",
+        "sign", "erf", "erfc", "erfinv", "digamma", "floor",
     )
 }  # fmt: skip
 
@@ -30,6 +30,9 @@ TORCH = Dialect(
         "trigamma": "torch.polygamma(1, {})",
         "polygamma": "torch.polygamma({})",
         **{f"polygamma{n}": f"torch.polygamma({n}, {{}})" for n in range(2, 7)},
+        **{f"besselj{n}": f"torch.special.bessel_j{n}({{}})" for n in (0, 1)},
+        **{f"besseli{n}": f"torch.special.i{n}({{}})" for n in (0, 1)},
+        **{f"besselk{n}": f"torch.special.modified_bessel_k{n}({{}})" for n in (0, 1)},
         **HELPERS,
     },
     words={
