@@ -312,7 +312,10 @@ class Body:
     def _dim(self, n: Dim) -> str:
         for symbol in n.free_symbols:
             if symbol not in self._dims:
-                raise MbpError(f"no input shows how large {symbol} is")
+                raise MbpError(
+                    f"no input shows how large {symbol} is; write a number for it, "
+                    "or give the layer an input with that dimension"
+                )
             self._used_dims.add(symbol)
         return str(n)
 

@@ -133,6 +133,13 @@ def _exponent(piece: Piece) -> str:
     return _within(piece, UNARY)
 
 
+def _begins_with_a_scalar(product: Expr) -> bool:
+    """Whether the first letters of a matrix product make a scalar, as in (wᵀ w) vᵀ."""
+    if not isinstance(product, Product) or product.is_scalar or product.rows is not ONE:
+        return False
+    return any(letter.cols is ONE for letter in product.args[:-1])
+
+
 def folded(node: Product, named: Iterable[Expr]) -> list[Expr]:
     """The factors of a product, those that together are one of the `named` products as this."""
     factors = list(node.args)
@@ -227,14 +234,16 @@ class _Printer:
         sign = "-" if value < 0 else ""
         value = abs(value)
         number = str(value.p) if value.is_Rational else str(value)
+        last = factors[-1]
+        bare = isinstance(last, Product | Hadamard) and not _begins_with_a_scalar(last)
         if number == "1" and above:
             words = [_within(above[0], TERM)]
             words += [_within(piece, UNARY) for piece in above[1:]]
-            if isinstance(factors[-1], Product | Hadamard) and len(above) > 1:
+            if bare and len(above) > 1:
                 words[-1] = above[-1][0]
         else:
             words = [number] + [_within(piece, UNARY) for piece in above]
-            if isinstance(factors[-1], Product | Hadamard) and above:
+            if bare and above:
                 words[-1] = above[-1][0]
         result = " * ".join(words)
         if value.is_Rational and value.q != 1:

@@ -294,6 +294,9 @@ def representative_sizes(
         for n in (x.rows, x.cols):
             if n.is_Symbol:
                 chosen.setdefault(n, 64)
+    for node in expressions_below(*derivation.definition.outputs.values()):
+        for n in node.rows.free_symbols | node.cols.free_symbols:
+            chosen.setdefault(n, 64)
     for x in inputs:
         if x.rows != x.cols and x.rows.is_Symbol and x.cols != ONE:
             chosen[x.rows] = 1024

@@ -1,5 +1,6 @@
 """Printing and parsing are inverse to each other on every expression of the grammar."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mbp.expr.nodes import Expr
@@ -24,3 +25,11 @@ def test_parsing_the_text_of_an_expression_gives_the_same_node(e: Expr) -> None:
 @given(formal_expressions(depth=3))
 def test_parsing_the_text_of_a_formal_expression_gives_the_same_node(e: Expr) -> None:
     assert reparsed(e) is e
+
+
+@pytest.mark.parametrize(
+    "text", ["4 * w.T @ (w @ v.T)", "c * (w.T @ (w @ v.T)) / 3", "w.T @ w @ v.T"]
+)
+def test_a_product_that_begins_with_a_scalar_reads_back(text: str) -> None:
+    Y = parse(text, VARIABLES, RULEBOOK.functions)
+    assert parse(str(Y), VARIABLES, RULEBOOK.functions) is Y
