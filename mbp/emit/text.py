@@ -155,6 +155,7 @@ _STANDARD = {
     "collections.abc": ("Callable",),
     "contextlib": ("suppress",),
     "functools": ("partial",),
+    "inspect": ("signature as _signature",),  # a layer may be called signature
     "typing": ("Any", "Literal", "NamedTuple", "NoReturn"),
 }
 """What emitted code may take from the standard library."""
@@ -164,7 +165,7 @@ def _imports(code: str) -> list[str]:
     words = set(re.findall(r"\w+", code))
     lines = ["import math"] if "math" in words else []
     for module, names in _STANDARD.items():
-        used = [name for name in names if name in words]
+        used = [name for name in names if name.split()[-1] in words]
         if used:
             lines.append(f"from {module} import {', '.join(used)}")
     return lines
