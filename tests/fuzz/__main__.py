@@ -1,8 +1,9 @@
 """Fuzzes the engine: `python -m tests.fuzz --examples 10000 --depth 6`; lists every failure.
 
 Each expression is printed and parsed again, derived, held against autograd and forward mode, and
-emitted as a PyTorch module that is imported, unless no input shows how large it is. Ranges of seeds are independent of one another, so
-that a long run may be cut into several, side by side or one after the other.
+emitted as a PyTorch module that is imported, unless no input shows how large it is. Ranges of
+seeds are independent of one another, so that a long run may be cut into several, side by side or
+one after the other.
 """
 
 from __future__ import annotations
