@@ -14,8 +14,7 @@ from typing import Any
 
 import sympy as sp
 
-from mbp.derive.implicit.definition import Definition as Decomposition
-from mbp.derive.implicit.definition import definition as read_decomposition
+from mbp.decomposition import Decomposition, read_decomposition
 from mbp.errors import MbpError, PropertyError, RuleError, ShapeError
 from mbp.expr import build
 from mbp.expr.dims import Dim, shape_text

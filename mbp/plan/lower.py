@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from mbp.derive.implicit.definition import outputs_of
+from mbp.decomposition import outputs_of
 from mbp.errors import MbpError
 from mbp.expr import build, scalar
 from mbp.expr.dims import ONE, Dim

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mbp.derive.implicit.definition import Definition
+from mbp.decomposition import Decomposition
 from mbp.errors import MbpError
 from mbp.expr.nodes import Expr
 from mbp.invariants.vocabulary import VOCABULARY
@@ -51,7 +51,7 @@ class Solver:
 
     def __init__(
         self,
-        rule: Definition,
+        rule: Decomposition,
         inputs: Sequence[Array],
         sizes: Mapping[str, int],
         arithmetic: Arithmetic,
@@ -186,7 +186,7 @@ class Solver:
 
 
 @lru_cache(maxsize=256)
-def _sides(rule: Definition) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+def _sides(rule: Decomposition) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
     """The two sides of a rule's equations and of its outputs' invariants."""
     equations = list(rule.equations)
     for Y in rule.outputs:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mbp.decomposition import Decomposition
 from mbp.derive.implicit import variation_of
-from mbp.derive.implicit.definition import Definition
 from mbp.derive.implicit.variety import Variety
 from mbp.expr.nodes import Output, Var, Variation, topological
 from mbp.rulebook import RULEBOOK
@@ -74,7 +74,7 @@ class EquationInstance:
         self.has_gradient = moving.shape[1] < sum(G.size for G in given.values())
         self.cotangents = invariant(given, moving)
 
-    def _rule(self) -> Definition | None:
+    def _rule(self) -> Decomposition | None:
         """The rule whose outputs at its own inputs the layer is, if it is one."""
         node = self.exprs[0]
         if not isinstance(node, Output):

@@ -1,10 +1,10 @@
 """The variation of an implicitly defined map, derived from its defining equations (step 1).
 
-In reading order: `definition` (what is given), `polynomial` (equations as words), `frames` (in
-which coefficients are diagonal), `cores` (those diagonals), `pairs` (the scalar system for each
-pair of entries), `matrix_form` (back to matrices), `solver` (which outputs, words and frames
-together), `determined` (whether numbers agree), `variety` (those numbers), `operator` (where no
-frames help), `proof` (what is reported).
+In reading order, what is given standing in `mbp.decomposition`: `polynomial` (equations as
+words), `frames` (in which coefficients are diagonal), `cores` (those diagonals), `pairs` (the
+scalar system for each pair of entries), `matrix_form` (back to matrices), `solver` (which outputs,
+words and frames together), `determined` (whether numbers agree), `variety` (those numbers),
+`operator` (where no frames help), `proof` (what is reported).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from mbp.derive.implicit.definition import Definition, definition
+from mbp.decomposition import Decomposition
 
 if TYPE_CHECKING:
     from mbp.derive.implicit.solver import Solution
@@ -22,7 +22,7 @@ BACK = "back in matrix form"
 
 
 @cache
-def variation_of(rule: Definition) -> Solution:
+def variation_of(rule: Decomposition) -> Solution:
     """The solution of a definition, computed once."""
     # Most expressions hold no decomposition, and the solver is a third of what there is to import.
     from mbp.derive.implicit.solver import solution

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sympy as sp
 
-from mbp.derive.implicit.definition import Definition
+from mbp.decomposition import Decomposition
 from mbp.derive.implicit.frames import FrameError
 from mbp.derive.implicit.polynomial import properties
 from mbp.errors import MbpError
@@ -22,7 +22,7 @@ _STARTS = 12
 _TOLERANCE = 1e-8
 
 
-def check_determined(definition: Definition, outputs: tuple[Var, ...], known: set[Var]) -> None:
+def check_determined(definition: Decomposition, outputs: tuple[Var, ...], known: set[Var]) -> None:
     """Raises FrameError unless the equations determine `outputs` where they hold.
 
     `known` are outputs that are determined already; of the equations those take part that hold
@@ -52,7 +52,7 @@ def check_determined(definition: Definition, outputs: tuple[Var, ...], known: se
             raise FrameError(f"the equations for {names} restrict the inputs: inconsistent")
 
 
-def moves(definition: Definition, output: Var) -> bool:
+def moves(definition: Decomposition, output: Var) -> bool:
     """Whether the output varies at all where the equations hold."""
     import numpy as np
 
@@ -69,14 +69,14 @@ def _inside(sides: tuple[Expr, Expr]) -> set[Var]:
     return {*variables(sides[0]), *variables(sides[1])}
 
 
-def _varieties(definition: Definition) -> Iterator[Variety]:
+def _varieties(definition: Decomposition) -> Iterator[Variety]:
     from mbp.derive.implicit.variety import Variety  # numbers count what no frame could show
 
     for sizes in small_sizes(definition):
         yield Variety(definition, sizes, _rank(definition, sizes))
 
 
-def _rank(definition: Definition, sizes: dict[str, int]) -> int:
+def _rank(definition: Decomposition, sizes: dict[str, int]) -> int:
     """A rank for the matrices of declared rank: what a letter of full rank says, or 1."""
     ranked = definition.constant_rank | {x for pair in definition.equal_rank for x in pair}
     letters = (*definition.inputs, *definition.outputs)
@@ -88,7 +88,7 @@ def _rank(definition: Definition, sizes: dict[str, int]) -> int:
     return 1
 
 
-def small_sizes(definition: Definition) -> list[dict[str, int]]:
+def small_sizes(definition: Decomposition) -> list[dict[str, int]]:
     """Small numbers for the dimension names, unrelated names in either order."""
     letters = (*definition.inputs, *definition.outputs)
     names = sorted({s for x in letters for n in x.shape for s in n.free_symbols}, key=str)
@@ -102,7 +102,7 @@ def small_sizes(definition: Definition) -> list[dict[str, int]]:
     return found
 
 
-def dimension_order(definition: Definition) -> Callable[[Dim, Dim], bool]:
+def dimension_order(definition: Decomposition) -> Callable[[Dim, Dim], bool]:
     """`at_least(a, b)`: whether dimensions are known to satisfy a >= b."""
     known = set(definition.at_least)
     for x in (*definition.inputs, *definition.outputs):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import sympy as sp
 
-from mbp.derive.implicit.definition import outputs_of
+from mbp.decomposition import outputs_of
 from mbp.derive.implicit.polynomial import Factor, Polynomial, properties, symmetry
 from mbp.expr import build
 from mbp.expr.dims import Dim

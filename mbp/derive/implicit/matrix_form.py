@@ -8,7 +8,7 @@ from itertools import product
 
 import sympy as sp
 
-from mbp.derive.implicit.definition import outputs_of
+from mbp.decomposition import outputs_of
 from mbp.derive.implicit.frames import (
     Columns,
     FrameError,

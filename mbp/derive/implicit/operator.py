@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import sympy as sp
 
-from mbp.derive.implicit.definition import outputs_of
+from mbp.decomposition import outputs_of
 from mbp.derive.implicit.polynomial import (
     Factor,
     Polynomial,

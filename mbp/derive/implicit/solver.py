@@ -8,9 +8,9 @@ from itertools import combinations, product
 
 import sympy as sp
 
+from mbp.decomposition import Decomposition
 from mbp.derive.derivation import Step
 from mbp.derive.implicit.cores import Cores
-from mbp.derive.implicit.definition import Definition
 from mbp.derive.implicit.determined import check_determined, dimension_order, moves
 from mbp.derive.implicit.frames import (
     FrameError,
@@ -59,7 +59,7 @@ class Solution:
     the variations of the inputs.
     """
 
-    definition: Definition
+    definition: Decomposition
     variations: dict[str, Expr]
     kernels: dict[str, Expr]
     denominators: tuple[Condition, ...]
@@ -77,7 +77,7 @@ class Solution:
         return tuple(dict.fromkeys(str(g) for g in self.freedoms))
 
 
-def solution(definition: Definition) -> Solution:
+def solution(definition: Decomposition) -> Solution:
     """The variations of the outputs of `definition`.
 
     Raises RuleError, naming the entry and the reason, for a definition that does not determine
@@ -182,7 +182,7 @@ def _is_unit_diagonal(pair: tuple[Expr, Expr], x: Var) -> bool:
 
 
 class _Solver:
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Decomposition) -> None:
         self.definition = definition
         self.order = dimension_order(definition)
         self.ranks: dict[Expr, sp.Symbol] = {

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mbp.derive.implicit.definition import Definition
+from mbp.decomposition import Decomposition
 from mbp.derive.variation import varied_in_letters
 from mbp.errors import MbpError
 from mbp.expr import build
@@ -36,7 +36,7 @@ class Variety:
     `sizes` maps dimension names to integers.
     """
 
-    definition: Definition
+    definition: Decomposition
     sizes: Mapping[str, int]
     rank: int = 1
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from mbp.derive.implicit import BACK, definition, variation_of
+from mbp.decomposition import read_decomposition
+from mbp.derive.implicit import BACK, variation_of
 from mbp.derive.implicit.determined import small_sizes
 from mbp.derive.implicit.variety import Variety
 from mbp.expr import build
@@ -55,7 +56,7 @@ CONDITIONS = {
 
 @pytest.mark.parametrize(("name", "output"), FORMS)
 def test_the_variation_reads_as_the_literature_writes_it(name: str, output: str) -> None:
-    found = variation_of(definition(name, BUILT_IN[name]))
+    found = variation_of(read_decomposition(name, BUILT_IN[name]))
     letters = (*found.definition.inputs, *found.definition.outputs)
     names: dict[str, Expr] = {x.name: x for x in letters}
     names |= found.kernels
@@ -64,12 +65,12 @@ def test_the_variation_reads_as_the_literature_writes_it(name: str, output: str)
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_conditions_are_the_denominators(name: str) -> None:
-    found = variation_of(definition(name, BUILT_IN[name]))
+    found = variation_of(read_decomposition(name, BUILT_IN[name]))
     assert set(found.conditions) == CONDITIONS[name]
 
 
 def test_singular_values_must_not_vanish_only_when_there_are_more_rows() -> None:
-    found = variation_of(definition("svd", BUILT_IN["svd"]))
+    found = variation_of(read_decomposition("svd", BUILT_IN["svd"]))
     assert [c.when for c in found.denominators if c.text == "nonzero(s)"] == ["m > n"]
 
 
@@ -79,12 +80,12 @@ def test_an_undeclared_rank_is_a_condition() -> None:
         "output": {"Y": "n k"},
         "defines": ["A @ Y = B"],
     }
-    assert variation_of(definition("solve", table)).conditions == ("A invertible",)
+    assert variation_of(read_decomposition("solve", table)).conditions == ("A invertible",)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_stated_line_of_the_proof_holds(name: str) -> None:
-    found = variation_of(definition(name, BUILT_IN[name]))
+    found = variation_of(read_decomposition(name, BUILT_IN[name]))
     sizes = small_sizes(found.definition)[-1]
     variety = Variety(found.definition, sizes, rank=sizes.get("k", 1))
     rng = np.random.default_rng(6)
@@ -106,7 +107,7 @@ def test_every_stated_line_of_the_proof_holds(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_solution_of_each_scalar_system_solves_it(name: str) -> None:
-    found = variation_of(definition(name, BUILT_IN[name]))
+    found = variation_of(read_decomposition(name, BUILT_IN[name]))
     outputs = tuple(f"δ{y.name}_" for y in found.definition.outputs)
     classes = [s.entries for s in found.steps if s.entries is not None][1:]
     checked = 0

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mbp.derive.implicit import definition
+from mbp.decomposition import read_decomposition
 from mbp.derive.implicit.solver import solution
 from mbp.errors import RuleError
 
@@ -157,18 +157,18 @@ ILL_FORMED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", UNDER_DETERMINED)
 def test_an_under_determined_definition_is_refused(name: str) -> None:
     with pytest.raises(RuleError, match=name):
-        solution(definition(name, UNDER_DETERMINED[name]))
+        solution(read_decomposition(name, UNDER_DETERMINED[name]))
 
 
 @pytest.mark.parametrize("name", INCONSISTENT)
 def test_a_definition_that_restricts_its_inputs_is_refused(name: str) -> None:
     with pytest.raises(RuleError, match=name):
-        solution(definition(name, INCONSISTENT[name]))
+        solution(read_decomposition(name, INCONSISTENT[name]))
 
 
 @pytest.mark.parametrize("name", ILL_FORMED)
 def test_an_ill_formed_definition_says_what_is_wrong(name: str) -> None:
     table, word = ILL_FORMED[name]
     with pytest.raises(RuleError, match=name) as raised:
-        solution(definition(name, table))
+        solution(read_decomposition(name, table))
     assert word in str(raised.value)

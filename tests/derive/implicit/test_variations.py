@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbp.derive.implicit import definition, variation_of
+from mbp.decomposition import read_decomposition
+from mbp.derive.implicit import variation_of
 from mbp.derive.implicit.determined import small_sizes
 from mbp.derive.implicit.solver import Solution
 from mbp.derive.implicit.variety import Variety
@@ -287,7 +288,7 @@ UNLISTED: dict[str, Any] = {
 
 def solved(name: str) -> Solution:
     table = BUILT_IN[name] if name in BUILT_IN else UNLISTED[name]
-    return variation_of(definition(name, table))
+    return variation_of(read_decomposition(name, table))
 
 
 def larger(sizes: dict[str, int]) -> dict[str, int]:
@@ -349,7 +350,7 @@ def test_values_that_may_both_vanish_have_a_sum_that_may(
     table = {
         "input": {**inputs, "C": "n n"}, "output": {"Y": "n n"}, "defines": [f"{left} = C"]
     }
-    assert variation_of(definition("linear", table)).conditions == condition
+    assert variation_of(read_decomposition("linear", table)).conditions == condition
 
 
 @settings(max_examples=25, deadline=None)

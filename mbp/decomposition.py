@@ -20,7 +20,7 @@ _COMPARISON = re.compile(r"(\w+)\s*(>=|<=)\s*(\w+)")
 
 
 @dataclass(frozen=True)
-class Definition:
+class Decomposition:
     """An implicitly defined map; `assumes` holds dimension and rank predicates only."""
 
     name: str
@@ -38,7 +38,7 @@ class Definition:
         return RuleError(f"{_place(self.name, self.file)}: {reason}")
 
 
-def definition(name: str, table: Mapping[str, Any]) -> Definition:
+def read_decomposition(name: str, table: Mapping[str, Any]) -> Decomposition:
     """The decomposition `name` written as in `rules/decompositions.toml`.
 
     Raises RuleError, naming the entry, for missing keys, unknown names, shapes that disagree,
@@ -55,7 +55,7 @@ def definition(name: str, table: Mapping[str, Any]) -> Definition:
         raise RuleError(f"{place}: the key {error} is missing") from None
     except MbpError as error:
         raise RuleError(f"{place}: {error}") from None
-    found = Definition(name, inputs, outputs, equations, file=file)
+    found = Decomposition(name, inputs, outputs, equations, file=file)
     for y in outputs:
         if not any(y in variables(*sides) for sides in equations):
             raise found.refusal(f"no equation determines the output {y.name}")
@@ -79,7 +79,7 @@ def definition(name: str, table: Mapping[str, Any]) -> Definition:
     for letter in [*constant, *(x for pair in equal for x in pair)]:
         if letter not in names:
             raise found.refusal(f"an assumption names {letter!r}, which is not declared")
-    return Definition(
+    return Decomposition(
         name, inputs, outputs, equations, tuple(table.get("assumes", ())),
         frozenset(constant), tuple(equal), frozenset(order), file,
     )
