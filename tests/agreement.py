@@ -9,8 +9,8 @@ from mbp.definition import Definition
 from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import derive
 from mbp.expr.nodes import Expr, Variation, variables
+from mbp.numeric.evaluate import Interpreter
 from mbp.verify.differences import Instance, random_instance
-from mbp.verify.evaluate import Interpreter
 from mbp.verify.plain import plain_forward
 
 TOLERANCE = 1e-7

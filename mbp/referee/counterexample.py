@@ -14,14 +14,14 @@ import numpy as np
 
 from mbp.expr.nodes import Expr, Output, Var, Variation, topological
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.numeric.arithmetic import FLOAT64, Array
+from mbp.numeric.instances import Curve
 from mbp.referee.conditions import NOTHING, Trial
 from mbp.referee.numpy_text import NumpyText, Untold, array_text
 from mbp.referee.sampling import moving_only, sample
 from mbp.referee.statement import Claim
 from mbp.referee.witness import Status, Values, outcome
-from mbp.verify.arithmetic import FLOAT64, Array
 from mbp.verify.differences import Instance, directional_derivatives
-from mbp.verify.instances import Curve
 
 _FREE = {"positive", "nonnegative", "constant", "symmetric", "antisymmetric", "diagonal",
          "lower_triangular", "upper_triangular", "invertible", "positive_definite",

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from mbp.errors import MbpError
+from mbp.numeric.arithmetic import FLOAT64, multiprecision
 from mbp.referee.conditions import NOTHING, Trial
 from mbp.referee.sampling import sample
 from mbp.referee.statement import Claim
 from mbp.referee.witness import Outcome, Status, outcome
-from mbp.verify.arithmetic import FLOAT64, multiprecision
 
 PRECISE = multiprecision(50)
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from mbp.errors import MbpError
 from mbp.expr.nodes import Expr, Kernel
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.numeric.arithmetic import FLOAT64
 from mbp.referee.conditions import NOTHING, Condition, Has, Trial
 from mbp.referee.judge import Deadline, Level, judged
 from mbp.referee.sampling import may_be_symmetric, sample
 from mbp.referee.statement import Claim, spoken_of
 from mbp.referee.witness import Status, outcome
-from mbp.verify.arithmetic import FLOAT64
 
 _PARTS = ("sym", "diagpart", "skew")
 _DIMENSIONED = ("eye", "ones", "zeros")

@@ -32,10 +32,10 @@ from mbp.expr.nodes import (
 )
 from mbp.expr.text import text
 from mbp.invariants.infer import is_
+from mbp.numeric.instances import is_fixed
 from mbp.referee.statement import Claim
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import collapse
-from mbp.verify.instances import is_fixed
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from mbp.expr.nodes import (
     col,
     row,
 )
-from mbp.verify.arithmetic import Array
+from mbp.numeric.arithmetic import Array
 
 _PARTS = {
     "sym": "(({0}) + ({0}).T) / 2",

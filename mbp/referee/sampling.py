@@ -15,12 +15,8 @@ from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Output, Var, topological
 from mbp.invariants.infer import is_
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.referee.conditions import Sizes, Trial
-from mbp.referee.statement import Claim, Measure
-from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import Arithmetic, Array
-from mbp.verify.differences import Instance
-from mbp.verify.instances import (
+from mbp.numeric.arithmetic import Arithmetic, Array
+from mbp.numeric.instances import (
     Curve,
     curve,
     is_fixed,
@@ -29,6 +25,10 @@ from mbp.verify.instances import (
     shape_of,
     size_test,
 )
+from mbp.referee.conditions import Sizes, Trial
+from mbp.referee.statement import Claim, Measure
+from mbp.rulebook import RULEBOOK
+from mbp.verify.differences import Instance
 
 _SMALLEST = 2
 _FULL_RANK = {

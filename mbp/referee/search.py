@@ -10,12 +10,12 @@ from mbp.expr.build import is_zero
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Var
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.numeric.arithmetic import FLOAT64
 from mbp.referee.conditions import Condition, Has, Sizes, Trial, Varies
 from mbp.referee.judge import Deadline, Judgement, Level, judged, precisely
 from mbp.referee.sampling import is_varied, may_be_deficient, may_exceed, sample
 from mbp.referee.statement import Claim, dimension_symbols, spoken_of
 from mbp.referee.witness import Status, outcome
-from mbp.verify.arithmetic import FLOAT64
 
 Progress = Callable[[str], None]
 

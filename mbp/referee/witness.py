@@ -17,13 +17,13 @@ from mpmath.libmp import NoConvergence
 from mbp.derive.deriver import derive
 from mbp.errors import MbpError
 from mbp.expr.nodes import Expr, Var, Variation, topological
+from mbp.numeric.arithmetic import FLOAT64, Arithmetic, Array
+from mbp.numeric.evaluate import Interpreter
+from mbp.numeric.solving import UnsolvedError
 from mbp.referee.conditions import Trial
 from mbp.referee.sampling import directions, moving_only
 from mbp.referee.statement import RELATIONS, Claim, Comparison, Measure
-from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
 from mbp.verify.differences import Instance, NoDifferenceError, directional_derivatives
-from mbp.verify.evaluate import Interpreter
-from mbp.verify.solving import UnsolvedError
 
 _LARGEST = 1e9
 """A number beyond this, among inputs of order one, has lost its digits: nothing is judged there."""

@@ -1,1 +1,1 @@
-"""Witnesses: numeric values, admissible instances and finite differences, none of them derived."""
+"""Witnesses: what a derivation and an emitted module are held against, none of it derived."""

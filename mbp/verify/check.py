@@ -23,12 +23,8 @@ from mbp.errors import MbpError
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Output, Var, topological
 from mbp.invariants.infer import declared
-from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import FLOAT64
-from mbp.verify.bridge import emitted_function
-from mbp.verify.differences import BasePoint, Instance, directional_derivatives
-from mbp.verify.gauge import gauged, invariant, motions, verdict
-from mbp.verify.instances import (
+from mbp.numeric.arithmetic import FLOAT64
+from mbp.numeric.instances import (
     Curve,
     curve,
     deficient_ranks,
@@ -38,6 +34,10 @@ from mbp.verify.instances import (
     random_variation,
     size_test,
 )
+from mbp.rulebook import RULEBOOK
+from mbp.verify.bridge import emitted_function
+from mbp.verify.differences import BasePoint, Instance, directional_derivatives
+from mbp.verify.gauge import gauged, invariant, motions, verdict
 from mbp.verify.parametrise import parametrise
 from mbp.verify.plain import plain_forward
 from mbp.verify.unforwarded import EquationInstance, has_all_forwards

@@ -15,10 +15,9 @@ import numpy as np
 
 from mbp.errors import MbpError
 from mbp.expr.nodes import Expr, Output, Var, variables
-from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
-from mbp.verify.evaluate import Environment, Interpreter, evaluate_all
-from mbp.verify.instances import (
+from mbp.numeric.arithmetic import FLOAT64, Arithmetic, Array
+from mbp.numeric.evaluate import Environment, Interpreter, evaluate_all
+from mbp.numeric.instances import (
     Curve,
     curve,
     deficient_ranks,
@@ -26,7 +25,8 @@ from mbp.verify.instances import (
     random_sizes,
     random_variation,
 )
-from mbp.verify.solving import Linearised, Solver, UnsolvedError
+from mbp.numeric.solving import Linearised, Solver, UnsolvedError
+from mbp.rulebook import RULEBOOK
 
 _MOST_ATTEMPTS = 1000
 _MOST_UNSOLVED = 20

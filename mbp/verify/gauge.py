@@ -9,8 +9,8 @@ import numpy as np
 from mbp.derive.implicit import variation_of
 from mbp.derive.implicit.variety import Variety
 from mbp.expr.nodes import Expr, Output, Var, topological
+from mbp.numeric.arithmetic import Array
 from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import Array
 from mbp.verify.differences import BasePoint
 
 _STEP = 1e-5

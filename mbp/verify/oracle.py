@@ -13,8 +13,8 @@ import numpy as np
 
 from mbp.derive.implicit.variety import Values, Variety
 from mbp.expr.nodes import Expr, Variation
-from mbp.verify.arithmetic import Array
-from mbp.verify.evaluate import evaluate
+from mbp.numeric.arithmetic import Array
+from mbp.numeric.evaluate import evaluate
 
 
 def linear_error(

@@ -9,9 +9,9 @@ import numpy as np
 
 from mbp.derive.derivation import Derivation, Step
 from mbp.expr.nodes import Expr, Variation, topological, variables
-from mbp.verify.arithmetic import Arithmetic, Array, multiprecision
+from mbp.numeric.arithmetic import Arithmetic, Array, multiprecision
+from mbp.numeric.evaluate import Environment, Interpreter
 from mbp.verify.differences import Instance, directional_derivatives, random_instance
-from mbp.verify.evaluate import Environment, Interpreter
 
 _DIGITS = 50
 _NOISE = 1e-20

@@ -20,11 +20,11 @@ from mbp.decomposition import Decomposition
 from mbp.derive.implicit import variation_of
 from mbp.derive.implicit.variety import Variety
 from mbp.expr.nodes import Output, Var, Variation, topological
+from mbp.numeric.arithmetic import FLOAT64, Array
+from mbp.numeric.instances import curve, deficient_ranks, random_variation
 from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import FLOAT64, Array
 from mbp.verify.differences import BasePoint, Instance, directional_derivatives, random_instance
 from mbp.verify.gauge import invariant, motions
-from mbp.verify.instances import curve, deficient_ranks, random_variation
 from mbp.verify.oracle import linear_error
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ from mbp.expr.nodes import (
 from mbp.expr.parser import parse
 from mbp.invariants.declare import variable
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.numeric.evaluate import evaluate
+from mbp.numeric.instances import curve, random_point, random_sizes, random_variation
 from mbp.rulebook import RULEBOOK
-from mbp.verify.evaluate import evaluate
-from mbp.verify.instances import curve, random_point, random_sizes, random_variation
 
 STEP = 1e-5
 DIRECTIONS = 4

@@ -6,8 +6,8 @@ import pytest
 import mbp
 from mbp.expr import build
 from mbp.expr.nodes import Expr, variables
+from mbp.numeric.evaluate import evaluate
 from mbp.targets import targets
-from mbp.verify.evaluate import evaluate
 
 SIZES = {"n": 3, "m": 4, "p": 2}
 STEP = 1e-5

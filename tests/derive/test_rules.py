@@ -8,11 +8,11 @@ import pytest
 from mbp.errors import RuleError
 from mbp.expr import build
 from mbp.expr.nodes import Stack, Variation, variables
+from mbp.numeric.arithmetic import multiprecision
+from mbp.numeric.evaluate import Interpreter
+from mbp.numeric.instances import random_point, random_sizes
 from mbp.rulebook import RULEBOOK, Identity, VariationRule
-from mbp.verify.arithmetic import multiprecision
 from mbp.verify.differences import directional_derivatives, random_instance
-from mbp.verify.evaluate import Interpreter
-from mbp.verify.instances import random_point, random_sizes
 from mbp.verify.proof import relative_error
 
 TOLERANCE = 1e-20  # in 50 digits, where a central difference is good to about 30

@@ -6,8 +6,8 @@ import sympy as sp
 
 import mbp
 from mbp.errors import MbpError
-from mbp.verify.arithmetic import FLOAT64
-from mbp.verify.evaluate import evaluate
+from mbp.numeric.arithmetic import FLOAT64
+from mbp.numeric.evaluate import evaluate
 
 DECLARED = {"X": "n n", "A": "n m", "S": "n n symmetric", "x": "n", "c": "scalar", "D": "n n"}
 VARIABLES = {name: mbp.parse(name, **{name: text}) for name, text in DECLARED.items()}

@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 
 import mbp
-from mbp.verify.evaluate import evaluate
+from mbp.numeric.evaluate import evaluate
 
 x, z = sp.symbols("x z")
 ENTRIES = np.array([[0.3, 0.7, 1.3], [2.4, 0.9, 0.2]])

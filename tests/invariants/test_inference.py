@@ -17,11 +17,11 @@ from mbp.expr.parser import parse
 from mbp.invariants.declare import declare
 from mbp.invariants.infer import _RULES, has
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.numeric.arithmetic import Array
+from mbp.numeric.evaluate import Interpreter
+from mbp.numeric.instances import is_fixed, random_point, random_variation
+from mbp.numeric.meanings import holds
 from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import Array
-from mbp.verify.evaluate import Interpreter
-from mbp.verify.instances import is_fixed, random_point, random_variation
-from mbp.verify.meanings import holds
 
 SIZES = {"m": 4, "n": 3, "k": 2}
 INSTANCES = 3

@@ -9,10 +9,10 @@ from mbp.expr import build
 from mbp.expr.nodes import Expr, Var
 from mbp.invariants.declare import declare
 from mbp.invariants.vocabulary import VOCABULARY, Vocabulary
-from mbp.verify.arithmetic import Array
-from mbp.verify.evaluate import evaluate
-from mbp.verify.instances import is_fixed, random_point, random_sizes, random_variation
-from mbp.verify.meanings import holds
+from mbp.numeric.arithmetic import Array
+from mbp.numeric.evaluate import evaluate
+from mbp.numeric.instances import is_fixed, random_point, random_sizes, random_variation
+from mbp.numeric.meanings import holds
 
 DECLARATIONS = [
     "m n",

@@ -11,11 +11,11 @@ from benchmarks.timing import Allocations
 from mbp.api import one_off_layer
 from mbp.emit import emit_text, load
 from mbp.layers import registry
+from mbp.numeric.evaluate import evaluate
 from mbp.plan.cost import layer_cost, plan_cost
 from mbp.plan.low_rank import of_low_rank
 from mbp.plan.program import plan, representative_sizes
 from mbp.plan.push_through import pushed_through
-from mbp.verify.evaluate import evaluate
 
 torch.manual_seed(0)
 DTYPE = torch.float64

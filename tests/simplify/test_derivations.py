@@ -13,7 +13,7 @@ from mbp.derive import deriver
 from mbp.expr.nodes import Expr, Output, Var, Variation, topological
 from mbp.invariants.infer import is_
 from mbp.layers import registry
-from mbp.verify.evaluate import evaluate
+from mbp.numeric.evaluate import evaluate
 
 SIZES = {"m": 5, "n": 3, "d": 3, "k": 2}
 

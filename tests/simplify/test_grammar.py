@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mbp.expr import build
 from mbp.expr.nodes import Expr
+from mbp.numeric.evaluate import evaluate
 from mbp.simplify import normal, simplify
-from mbp.verify.evaluate import evaluate
 from tests.simplify.test_derivations import value
 from tests.strategies import VARIABLES, expressions
 

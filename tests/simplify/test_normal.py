@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mbp.expr.nodes import Expr
+from mbp.numeric.evaluate import evaluate
 from mbp.simplify import equal, normal, simplify
-from mbp.verify.evaluate import evaluate
 from tests.simplify.expressions import expressions, instance
 
 CALM = settings(

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from mbp.errors import RuleError
 from mbp.expr.nodes import Var
 from mbp.invariants.infer import has
+from mbp.numeric.evaluate import evaluate
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import equal
 from mbp.simplify.rules import Rewrite, rewrites
-from mbp.verify.evaluate import evaluate
 
 SIZES = {"m": 5, "n": 3, "k": 2, "p": 4, "q": 2, "r": 3, "s": 2}
 WIDE = {**SIZES, "m": 3, "n": 5}

@@ -23,9 +23,9 @@ from mbp.expr.nodes import (
     topological,
 )
 from mbp.invariants.declare import declare
+from mbp.numeric.evaluate import evaluate
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import collapse, equal
-from mbp.verify.evaluate import evaluate
 
 x = sp.Symbol("x", real=True)
 SIZES = {"m": 5, "n": 4}

@@ -7,16 +7,16 @@ from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.expr.parser import parse
 from mbp.invariants.declare import declare
+from mbp.numeric.arithmetic import FLOAT64, Arithmetic, Array, multiprecision
+from mbp.numeric.evaluate import Interpreter
+from mbp.numeric.instances import curve
 from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array, multiprecision
 from mbp.verify.differences import (
     BasePoint,
     Instance,
     directional_derivatives,
     random_instance,
 )
-from mbp.verify.evaluate import Interpreter
-from mbp.verify.instances import curve
 
 BOTH = pytest.mark.parametrize(
     ("at", "tolerance"), [(FLOAT64, 1e-9), (multiprecision(50), 1e-25)], ids=["float64", "mpmath"]

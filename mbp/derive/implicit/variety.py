@@ -19,7 +19,7 @@ from mbp.errors import MbpError
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Var, Variation
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.verify.evaluate import Environment, evaluate
+from mbp.numeric.evaluate import Environment, evaluate
 
 Array = NDArray[np.float64]
 Values = dict[Expr, Array]

@@ -14,9 +14,9 @@ from mbp.derive.implicit.variety import Variety
 from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.expr.parser import parse
+from mbp.numeric.evaluate import evaluate
 from mbp.resources import rules_table
 from mbp.rulebook import RULEBOOK
-from mbp.verify.evaluate import evaluate
 
 BUILT_IN: dict[str, Any] = rules_table("decompositions")
 

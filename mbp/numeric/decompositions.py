@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from mbp.expr.nodes import Expr, Output, Var
+from mbp.numeric.arithmetic import Arithmetic, Array
+from mbp.numeric.solving import Evaluate, Solver
 from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import Arithmetic, Array
-from mbp.verify.solving import Evaluate, Solver
 
 Function = Callable[..., tuple[Array, ...]]
 

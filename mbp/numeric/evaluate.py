@@ -52,9 +52,9 @@ from mbp.expr.nodes import (
     col,
     row,
 )
-from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
-from mbp.verify.decompositions import outputs_of
-from mbp.verify.divided import DividedDifference
+from mbp.numeric.arithmetic import FLOAT64, Arithmetic, Array
+from mbp.numeric.decompositions import outputs_of
+from mbp.numeric.divided import DividedDifference
 
 Environment = Mapping[Any, Any]
 """Values of nodes (variables, variations, whatever is to be fixed) and, by name, dimensions."""

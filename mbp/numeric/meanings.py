@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.verify.arithmetic import Array
+from mbp.numeric.arithmetic import Array
 
 
 def holds(prop: str, X: Array, tolerance: float = 1e-9) -> bool:

@@ -18,8 +18,8 @@ from mbp.errors import MbpError, PropertyError
 from mbp.expr.dims import Dim, dim_names
 from mbp.expr.nodes import DimSize, Expr, Output, Var, topological
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.numeric.arithmetic import FLOAT64, Arithmetic, Array
 from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
 
 Curve = Callable[[Any], Array]
 """t ↦ X(t)."""

@@ -16,9 +16,9 @@ from mbp.decomposition import Decomposition
 from mbp.errors import MbpError
 from mbp.expr.nodes import Expr
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.verify.arithmetic import FLOAT64, Arithmetic, Array
-from mbp.verify.instances import random_point
-from mbp.verify.meanings import holds
+from mbp.numeric.arithmetic import FLOAT64, Arithmetic, Array
+from mbp.numeric.instances import random_point
+from mbp.numeric.meanings import holds
 
 Evaluate = Callable[[Sequence[Expr], Mapping[Expr, Array], Arithmetic], list[Array]]
 """What gives the values of several expressions, which share what they have in common."""

@@ -6,8 +6,8 @@ import pytest
 
 from mbp.expr import scalar
 from mbp.expr.scalar import parse_scalar
-from mbp.verify.arithmetic import FLOAT64, multiprecision
-from mbp.verify.divided import DividedDifference
+from mbp.numeric.arithmetic import FLOAT64, multiprecision
+from mbp.numeric.divided import DividedDifference
 
 X = scalar.X
 FUNCTIONS = ["log", "sqrt", "exp", "1/x", "tanh", "x**3", "x/(1 + x)", "x**(3/10)"]

@@ -10,9 +10,8 @@ from mbp.expr.nodes import Var
 from mbp.expr.parser import parse
 from mbp.invariants.declare import declare
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import FLOAT64, Arithmetic, multiprecision
-from mbp.verify.instances import (
+from mbp.numeric.arithmetic import FLOAT64, Arithmetic, multiprecision
+from mbp.numeric.instances import (
     curve,
     deficient_ranks,
     random_point,
@@ -20,7 +19,8 @@ from mbp.verify.instances import (
     random_variation,
     separated,
 )
-from mbp.verify.meanings import holds
+from mbp.numeric.meanings import holds
+from mbp.rulebook import RULEBOOK
 from tests.invariants.test_tangents import DECLARATIONS
 
 RANKED = ["m n", "n n symmetric", "n n positive_semidefinite", "n n projector", "n n diagonal"]

@@ -8,11 +8,11 @@ import pytest
 from mbp.api import Layer
 from mbp.expr.parser import parse
 from mbp.invariants.declare import declare
+from mbp.numeric.arithmetic import FLOAT64, multiprecision
+from mbp.numeric.evaluate import Interpreter, evaluate
+from mbp.numeric.solving import UnsolvedError
 from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import FLOAT64, multiprecision
-from mbp.verify.evaluate import Interpreter, evaluate
 from mbp.verify.proof import gradient_error, verify_derivation
-from mbp.verify.solving import UnsolvedError
 
 RULES = {
     "root": {

@@ -12,11 +12,11 @@ from mbp.errors import MbpError, ShapeError
 from mbp.expr import build
 from mbp.expr.nodes import Expr, I, J, both, col, row, topological
 from mbp.expr.parser import parse
+from mbp.numeric.arithmetic import FLOAT64, Array, multiprecision
+from mbp.numeric.evaluate import Interpreter, evaluate
+from mbp.numeric.instances import random_point
 from mbp.rulebook import RULEBOOK
-from mbp.verify.arithmetic import FLOAT64, Array, multiprecision
 from mbp.verify.differences import random_instance
-from mbp.verify.evaluate import Interpreter, evaluate
-from mbp.verify.instances import random_point
 from tests.strategies import VARIABLES, expressions
 
 SIZES = {"m": 4, "n": 3}

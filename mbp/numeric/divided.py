@@ -10,7 +10,7 @@ from typing import Any
 import sympy as sp
 
 from mbp.expr import scalar
-from mbp.verify.arithmetic import Arithmetic
+from mbp.numeric.arithmetic import Arithmetic
 
 _MOST_TERMS = 8
 _NEARBY = 0.02

@@ -1,0 +1,1 @@
+"""Expressions as numbers, in float64 and 50 digits, at random admissible instances."""
