@@ -31,7 +31,7 @@ from mbp.invariants.infer import has, is_
 from mbp.rulebook import RULEBOOK
 
 if TYPE_CHECKING:
-    from mbp.derive.implicit.proof import Condition
+    from mbp.derive.implicit.conditions import Condition
 
 
 @dataclass

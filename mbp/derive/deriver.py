@@ -12,7 +12,7 @@ from mbp.derive.adjoint import holds_variation, move
 from mbp.derive.conditions import Conditions
 from mbp.derive.derivation import Derivation, Step
 from mbp.derive.implicit import variation_of
-from mbp.derive.proofs import decomposition_proof, matrix_function_proof
+from mbp.derive.proofs.stages import decomposition_proof, matrix_function_proof
 from mbp.derive.variation import Varied, is_constant, varied_down_to
 from mbp.expr import build
 from mbp.expr.dims import dim_names

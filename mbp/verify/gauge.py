@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from mbp.derive.determinacy.variety import Variety
 from mbp.derive.implicit import variation_of
-from mbp.derive.implicit.variety import Variety
 from mbp.expr.nodes import Expr, Output, Var, topological
 from mbp.numeric.arithmetic import Array
 from mbp.rulebook import RULEBOOK

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mbp.derive.implicit.variety import Values, Variety
+from mbp.derive.determinacy.variety import Values, Variety
 from mbp.expr.nodes import Expr, Variation
 from mbp.numeric.arithmetic import Array
 from mbp.numeric.evaluate import evaluate

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mbp.decomposition import Decomposition
+from mbp.derive.determinacy.variety import Variety
 from mbp.derive.implicit import variation_of
-from mbp.derive.implicit.variety import Variety
 from mbp.expr.nodes import Output, Var, Variation, topological
 from mbp.numeric.arithmetic import FLOAT64, Array
 from mbp.numeric.instances import curve, deficient_ranks, random_variation

@@ -1,10 +1,11 @@
 """The variation of an implicitly defined map, derived from its defining equations (step 1).
 
 In reading order, what is given standing in `mbp.decomposition`: `polynomial` (equations as
-words), `frames` (in which coefficients are diagonal), `cores` (those diagonals), `pairs` (the
-scalar system for each pair of entries), `matrix_form` (back to matrices), `solver` (which outputs,
-words and frames together), `determined` (whether numbers agree), `variety` (those numbers),
-`operator` (where no frames help), `proof` (what is reported).
+words), `equations` (those that are solved), `unknowns` (in whose terms), `frames` (in which
+coefficients are diagonal), `cores` (those diagonals), `pairs` (the scalar system for each pair of
+entries), `matrix_form` (back to matrices), `conditions` (where it holds and what stays free),
+`operator` (where no frames help), `solver` (which outputs, words and frames together). Whether
+equations determine their outputs is counted in `derive.determinacy`; `derive.proofs` tells it all.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ from mbp.decomposition import Decomposition
 
 if TYPE_CHECKING:
     from mbp.derive.implicit.solver import Solution
-
-BACK = "back in matrix form"
-"""What justifies the last line of a proof: the solution of every system, put together."""
 
 
 @cache

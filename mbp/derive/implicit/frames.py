@@ -395,7 +395,7 @@ class Frames:
         return ""
 
     def _introduce(self, X: Expr) -> None:
-        """A frame in which X is diagonal: its own eigenframe, its SVD, or X absorbed."""
+        """A frame in which X is diagonal: its own eigenframe, singular frame, or X absorbed."""
         a, b = self.side(X, 0)[0], self.side(X, 1)[0]
         if a.defined or b.defined:
             return

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations, product
 
 import sympy as sp
 
 from mbp.decomposition import Decomposition
-from mbp.derive.derivation import Step
+from mbp.derive.determinacy.determined import dimension_order, flaw, moves
+from mbp.derive.implicit.conditions import Condition, Gauge, conditions, gauges
 from mbp.derive.implicit.cores import Cores
-from mbp.derive.implicit.determined import check_determined, dimension_order, moves
+from mbp.derive.implicit.equations import Equation, equation, invariants
 from mbp.derive.implicit.frames import (
     FrameError,
     Frames,
@@ -34,7 +36,6 @@ from mbp.derive.implicit.polynomial import (
     add,
     is_inverse_of,
     letters,
-    polynomial,
     properties,
     scaled,
     transpose,
@@ -42,29 +43,35 @@ from mbp.derive.implicit.polynomial import (
     varied_factor,
     varies,
 )
-from mbp.derive.implicit.proof import Condition, Equation, Gauge, OperatorReport, Report
+from mbp.derive.implicit.unknowns import Restated, restated
 from mbp.derive.variation import varied_in_letters
 from mbp.errors import MbpError
 from mbp.expr import build
-from mbp.expr.nodes import Expr, Part, Var, Variation, topological, variables
-from mbp.invariants import infer
-from mbp.invariants.vocabulary import VOCABULARY
+from mbp.expr.nodes import Expr, Var, Variation, topological, variables
+
+_LONGEST = 72
+"""A condition on a matrix of more characters than this is said in words."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The variations of all outputs, by output name, with kernels, conditions, gauges, proof.
+    """The variations of all outputs, by output name, with kernels, conditions and gauges.
 
     The expressions are in the variables of the definition, inputs and outputs, and linear in
-    the variations of the inputs.
+    the variations of the inputs. `parts` are the sets of outputs that were solved together, in
+    the unknowns of `restated`.
     """
 
     definition: Decomposition
     variations: dict[str, Expr]
     kernels: dict[str, Expr]
-    denominators: tuple[Condition, ...]
-    freedoms: tuple[Gauge, ...]
-    steps: tuple[Step, ...]
+    parts: tuple[Framed | Stacked, ...]
+    restated: Restated
+
+    @cached_property
+    def denominators(self) -> tuple[Condition, ...]:
+        """What must hold for the variations to exist, each once."""
+        return tuple(dict.fromkeys(c for part in self.parts for c in part.conditions()))
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -74,7 +81,7 @@ class Solution:
     @property
     def gauges(self) -> tuple[str, ...]:
         """The freedoms as texts, each once."""
-        return tuple(dict.fromkeys(str(g) for g in self.freedoms))
+        return tuple(dict.fromkeys(str(g) for part in self.parts for g in part.gauges()))
 
 
 def solution(definition: Decomposition) -> Solution:
@@ -83,101 +90,18 @@ def solution(definition: Decomposition) -> Solution:
     Raises RuleError, naming the entry and the reason, for a definition that does not determine
     its outputs, contradicts itself or restricts its inputs.
     """
-    letters_ = {y: _letter(y, definition.equations) for y in definition.outputs}
-    names: dict[Expr, Expr] = {y: back for y, (_, back) in letters_.items()}
-    solved = _Solver(replace(
+    whole = restated(definition)
+    parts, variations = _Solver(whole.definition).solve()
+    kernels: dict[str, Expr] = {}
+    for part in parts:
+        for node in part.kernels.values():
+            kernels["K" if not kernels else f"K{len(kernels) + 1}"] = whole.back(node)
+    return Solution(
         definition,
-        outputs=tuple(x for x, _ in letters_.values()),
-        equations=tuple(
-            pair for pair in _substituted(definition.equations, names)
-            if not any(_is_unit_diagonal(pair, x) for x, _ in letters_.values())
-        ),
-    )).solve()
-    # A letter is its output or the output's transpose, so that the same turn leads back.
-    back: dict[Expr, Expr] = {x: build.substitute(there, {x: y})
-                              for y, (x, there) in letters_.items()}
-
-    def variation_of(y: Var) -> Expr:
-        x, there = letters_[y]
-        dy = build.substitute(solved.variations[x.name], back)
-        return dy if there is x else build.transpose(dy)
-
-    return replace(
-        solved,
-        definition=definition,
-        variations={y.name: variation_of(y) for y in definition.outputs},
-        kernels={name: build.substitute(K, back) for name, K in solved.kernels.items()},
-        steps=tuple(
-            replace(
-                step,
-                lhs=None if step.lhs is None else build.substitute(step.lhs, back),
-                rhs=None if step.rhs is None else build.substitute(step.rhs, back),
-            )
-            for step in solved.steps
-        ),
-    )
-
-
-Pairs = tuple[tuple[Expr, Expr], ...]
-
-_TURNED = {"lower_triangular": "upper_triangular", "upper_triangular": "lower_triangular",
-           "full_column_rank": "full_row_rank", "full_row_rank": "full_column_rank",
-           "invertible": "invertible"}  # fmt: skip
-"""The properties of a transpose, for outputs whose transposes are tried."""
-
-
-def _letter(y: Var, equations: Pairs) -> tuple[Var, Expr]:
-    """The unknown in whose terms an output is solved, and the output as an expression of it.
-
-    It has the properties that the defining equations state in so many words. Orthonormal rows
-    and a unit upper triangle are those of the transpose.
-    """
-    stated = _stated(y, equations)
-    if set(y.properties) <= set(_TURNED) and not stated:
-        turned = build.var(
-            f"{y.name}t", y.cols, y.rows, tuple(_TURNED[name] for name in y.properties)
-        )
-        found = _stated(turned, _substituted(equations, {y: build.transpose(turned)}))
-        if found:
-            letter = build.var(turned.name, *turned.shape, (*turned.properties, *found))
-            return letter, build.transpose(letter)
-    letter = build.var(y.name, *y.shape, tuple(dict.fromkeys([*y.properties, *stated])))
-    return letter, letter
-
-
-def _substituted(equations: Pairs, names: dict[Expr, Expr]) -> Pairs:
-    return tuple(
-        (build.substitute(left, names), build.substitute(right, names))
-        for left, right in equations
-    )
-
-
-def _stated(x: Var, equations: Pairs) -> list[str]:
-    """The properties that the equations state of x, where they state all that these imply."""
-    stated = {
-        name for name in VOCABULARY.names
-        if (x.is_square or not VOCABULARY[name].square)
-        and (sides := VOCABULARY[name].equation_of(x)) is not None
-        and any(sides in (pair, pair[::-1]) for pair in equations)
-    }
-    if any(_is_unit_diagonal(pair, x) for pair in equations):
-        stated.add("unit_lower_triangular")
-    known = stated | VOCABULARY.closure(x.properties)
-    # XX = X alone makes no projector: what else the property says must be stated as well.
-    return [
-        name for name in sorted(stated)
-        if all(
-            VOCABULARY[other].equation is None or other in known
-            for other in VOCABULARY.closure([name]) - {name}
-        )
-    ]
-
-
-def _is_unit_diagonal(pair: tuple[Expr, Expr], x: Var) -> bool:
-    """Whether the pair says what makes a lower triangular x unit lower triangular."""
-    return "lower_triangular" in VOCABULARY.closure(x.properties) and any(
-        (build.diagpart(side), build.eye(x.rows)) in (pair, pair[::-1])
-        for side in (x, build.transpose(x))
+        {y.name: whole.variation(y, variations) for y in definition.outputs},
+        kernels,
+        parts,
+        whole,
     )
 
 
@@ -194,7 +118,7 @@ class _Solver:
         unknown = frozenset(definition.outputs)
         try:
             self.defining, self.merged = (
-                [_equation(*sides, "definition", unknown, merge) for sides in definition.equations]
+                [equation(*sides, "definition", unknown, merge) for sides in definition.equations]
                 for merge in (False, True)
             )
         except MbpError as error:
@@ -202,10 +126,10 @@ class _Solver:
 
     # --- which outputs together -------------------------------------------------------------
 
-    def solve(self) -> Solution:
+    def solve(self) -> tuple[tuple[Framed | Stacked, ...], dict[str, Expr]]:
         """Solves the smallest sets of outputs that determine themselves, one after another."""
         found: dict[Expr, Expr] = {}
-        parts: list[_Attempt | _Operator] = []
+        parts: list[Framed | Stacked] = []
         waiting = list(self.definition.outputs)
         while waiting:
             attempt = self._next(waiting)
@@ -220,24 +144,12 @@ class _Solver:
                     )
             waiting = [y for y in waiting if y not in found]
             self.found.update(attempt.outputs)
-        ordered = {y.name: found[y] for y in self.definition.outputs}
-        kernels: dict[str, Expr] = {}
-        for attempt in parts:
-            for node in attempt.kernels.values():
-                kernels["K" if not kernels else f"K{len(kernels) + 1}"] = node
-        return Solution(
-            self.definition,
-            ordered,
-            kernels,
-            tuple(dict.fromkeys(c for part in parts for c in part.report.conditions())),
-            tuple(dict.fromkeys(g for part in parts for g in part.report.gauges())),
-            tuple(step for part in parts for step in part.report.steps()),
-        )
+        return tuple(parts), {y.name: found[y] for y in self.definition.outputs}
 
-    def _next(self, waiting: list[Var]) -> _Attempt | _Operator:
+    def _next(self, waiting: list[Var]) -> Framed | Stacked:
         """The smallest set of outputs that its own equations determine, solved."""
         reasons: list[FrameError] = []
-        gauged: list[_Attempt] = []
+        gauged: list[Framed] = []
         for subset, chosen in self._subsets(waiting):
             try:
                 attempt = self._attempt(subset, chosen)
@@ -255,7 +167,7 @@ class _Solver:
                 raise self.definition.refusal(str(reason))
         for subset, chosen in self._subsets(waiting):
             try:
-                return _Operator(self, subset, [self.defining[k] for k in chosen])
+                return Stacked(self, subset, [self.defining[k] for k in chosen])
             except FrameError as error:
                 reasons.append(error)
         if gauged:
@@ -278,25 +190,25 @@ class _Solver:
                 if set(subset) <= {x for k in chosen for x in inside[k]}:
                     yield subset, chosen
 
-    def _attempt(self, outputs: tuple[Var, ...], chosen: list[int]) -> _Attempt:
+    def _attempt(self, outputs: tuple[Var, ...], chosen: list[int]) -> Framed:
         """The first choice of words, invariants and frames that works.
 
         Redundant invariants of the outputs can force a worse frame, and so can known terms: then
         without them. A product of known factors may have a frame where its factors have none.
         """
         reasons: list[FrameError] = []
-        invariants = [e for y in outputs for e in _invariants(y, frozenset(outputs))]
+        stated = [e for y in outputs for e in invariants(y, frozenset(outputs))]
         imposed = any(y.properties for y in outputs)
         for impose, pool, loose in product(
             (True, False) if imposed else (True,), (self.defining, self.merged), (False, True)
         ):
             defining = [pool[k] for k in chosen]
-            equations = [*defining, *invariants] if impose else defining
+            equations = [*defining, *stated] if impose else defining
             for order in _orders(equations, outputs):
                 try:
-                    attempt = _Attempt(self, outputs, equations, order, impose, loose)
-                    if imposed and not impose:
-                        check_determined(self.definition, outputs, self.found)
+                    attempt = Framed(self, outputs, equations, order, impose, loose)
+                    if not impose and (reason := flaw(self.definition, outputs, self.found)):
+                        raise FrameError(reason)
                     for y in outputs if not attempt.free else ():
                         if build.is_zero(attempt.variations[y]) and moves(self.definition, y):
                             raise FrameError(f"the frames hold only where {y} is fixed")
@@ -313,7 +225,7 @@ def _orders(equations: list[Equation], outputs: tuple[Var, ...]) -> Iterator[lis
     yield from choices(list(found), frozenset(outputs))
 
 
-class _Attempt:
+class Framed:
     """One choice of outputs, equations and frames, carried through to matrices."""
 
     def __init__(
@@ -336,7 +248,7 @@ class _Attempt:
         self.loose = loose
         found = letters(self._typed(e) for e in equations)
         given = [
-            e for x in found if x not in outputs for e in _invariants(x, frozenset(outputs))
+            e for x in found if x not in outputs for e in invariants(x, frozenset(outputs))
         ]
         base = [(self._typed(e), e.rows, e.cols) for e in equations]
         base += [(e.p, e.rows, e.cols) for e in given]
@@ -366,7 +278,14 @@ class _Attempt:
         self.form = MatrixForm(self.systems, self.pairs)
         self.kernels = self.form.kernels
         self.variations: dict[Expr, Expr] = {y: self.form.variation(y) for y in outputs}
-        self.report = Report(self.form, equations, outputs, self.variations)
+
+    def conditions(self) -> Iterator[Condition]:
+        """The conditions under which the variations hold."""
+        return conditions(self.form)
+
+    def gauges(self) -> Iterator[Gauge]:
+        """The freedoms that were fixed."""
+        return gauges(self.form)
 
     def _typed(self, e: Equation) -> Polynomial:
         """The words that get frames: with `loose` only those that hold an output."""
@@ -427,7 +346,7 @@ class _Attempt:
         return False
 
 
-class _Operator:
+class Stacked:
     """The outputs as the solution operator of the stacked equations, where frames do not help."""
 
     def __init__(self, solver: _Solver, outputs: tuple[Var, ...], chosen: list[Equation]) -> None:
@@ -435,11 +354,25 @@ class _Operator:
         self.equations = chosen
         self.free: list[tuple[Pair, Place]] = []
         self.kernels: dict[str, Expr] = {}
-        check_determined(solver.definition, outputs, solver.found)
-        invariants = [e for y in outputs for e in _invariants(y, frozenset(outputs))]
-        rows = [Row(e.p, e.rows, e.cols, e.diagonal) for e in (*chosen, *invariants)]
+        if reason := flaw(solver.definition, outputs, solver.found):
+            raise FrameError(reason)
+        stated = [e for y in outputs for e in invariants(y, frozenset(outputs))]
+        rows = [Row(e.p, e.rows, e.cols, e.diagonal) for e in (*chosen, *stated)]
         self.coefficient, self.variations = solved(rows, outputs)
-        self.report = OperatorReport(self.coefficient, chosen, outputs, self.variations)
+
+    def conditions(self) -> Iterator[Condition]:
+        """The system must be regular."""
+        names = ", ".join(f"d({y})" for y in self.outputs)
+        known = "invertible" if self.coefficient.is_square else "full_column_rank"
+        text = f"{self.coefficient} {known}"
+        if len(text) > _LONGEST:
+            yield Condition(f"the varied equations determine {names}", "their matrix is regular")
+            return
+        yield Condition(text, f"the coefficient of vec({names})", of=self.coefficient)
+
+    def gauges(self) -> Iterator[Gauge]:
+        """None: what the equations do not determine is refused."""
+        yield from ()
 
 
 def _expanded(e: Expr) -> Expr:
@@ -449,40 +382,3 @@ def _expanded(e: Expr) -> Expr:
         if isinstance(node, Variation) and not isinstance(node.args[0], Var)
     }
     return build.substitute(e, composite)
-
-
-def _equation(
-    left: Expr, right: Expr, source: str, unknown: frozenset[Expr], merge: bool = False
-) -> Equation:
-    inside = [
-        side.args[0] if isinstance(side, Part) and side.kind == "diag"
-        and not unknown.isdisjoint(variables(side)) else side
-        for side in (left, right)
-    ]
-    # A diagonal equated with what is diagonal says nothing about the other entries.
-    diagonal = any(X is not side for X, side in zip(inside, (left, right), strict=True)) and all(
-        X is not side or infer.has(side, "diagonal")
-        for X, side in zip(inside, (left, right), strict=True)
-    )
-    first, second = (
-        polynomial(X, unknown, merge) for X in (inside if diagonal else (left, right))
-    )
-    return Equation(add(first, scaled(sp.Integer(-1), second)), left, right, source, diagonal)
-
-
-def _invariants(x: Expr, unknown: frozenset[Expr]) -> Iterator[Equation]:
-    """The polynomial equations that the properties of x state; patterns of zeros are not."""
-    seen = set()
-    for name in sorted(properties(x)):
-        if name in ("symmetric", "antisymmetric"):
-            continue
-        sides = VOCABULARY[name].equation_of(x)
-        if sides is None or sides in seen:
-            continue
-        seen.add(sides)
-        try:
-            e = _equation(*sides, f"{x} {name}", unknown | {x})
-        except MbpError:
-            continue
-        if e.p and not e.diagonal:
-            yield e

@@ -8,9 +8,10 @@ import pytest
 import sympy as sp
 
 from mbp.decomposition import read_decomposition
-from mbp.derive.implicit import BACK, variation_of
-from mbp.derive.implicit.determined import small_sizes
-from mbp.derive.implicit.variety import Variety
+from mbp.derive.determinacy.determined import small_sizes
+from mbp.derive.determinacy.variety import Variety
+from mbp.derive.implicit import variation_of
+from mbp.derive.proofs.implicit import BACK, proof
 from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.expr.parser import parse
@@ -95,7 +96,7 @@ def test_every_stated_line_of_the_proof_holds(name: str) -> None:
     env: dict[Any, Any] = {x: values[x] for x in variety.declared} | sizes
     env |= {build.variation(x): changes[x] for x in variety.declared}
     gauge = bool(found.gauges)
-    stated = [s for s in found.steps if s.lhs is not None and s.rhs is not None]
+    stated = [s for s in proof(found) if s.lhs is not None and s.rhs is not None]
     assert {"definition", "variation", BACK} <= {by for s in stated for by in s.by}
     for step in stated:
         if step.by == (BACK,) and gauge:
@@ -109,7 +110,7 @@ def test_every_stated_line_of_the_proof_holds(name: str) -> None:
 def test_the_solution_of_each_scalar_system_solves_it(name: str) -> None:
     found = variation_of(read_decomposition(name, BUILT_IN[name]))
     outputs = tuple(f"δ{y.name}_" for y in found.definition.outputs)
-    classes = [s.entries for s in found.steps if s.entries is not None][1:]
+    classes = [s.entries for s in proof(found) if s.entries is not None][1:]
     checked = 0
     for system, solved in pairwise(classes):
         if solved.head != "so that":

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbp.decomposition import read_decomposition
+from mbp.derive.determinacy.determined import small_sizes
+from mbp.derive.determinacy.variety import Variety
 from mbp.derive.implicit import variation_of
-from mbp.derive.implicit.determined import small_sizes
 from mbp.derive.implicit.solver import Solution
-from mbp.derive.implicit.variety import Variety
 from mbp.resources import rules_table
 from mbp.verify.oracle import curve_error, linear_error
 

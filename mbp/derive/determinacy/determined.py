@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING
 import sympy as sp
 
 from mbp.decomposition import Decomposition
-from mbp.derive.implicit.frames import FrameError
-from mbp.derive.implicit.polynomial import properties
 from mbp.errors import MbpError
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Var, variables
+from mbp.invariants.vocabulary import VOCABULARY
 
 if TYPE_CHECKING:
-    from mbp.derive.implicit.variety import Variety
+    from mbp.derive.determinacy.variety import Variety
 
 _STARTS = 12
 _TOLERANCE = 1e-8
 
 
-def check_determined(definition: Decomposition, outputs: tuple[Var, ...], known: set[Var]) -> None:
-    """Raises FrameError unless the equations determine `outputs` where they hold.
+def flaw(definition: Decomposition, outputs: tuple[Var, ...], known: set[Var]) -> str | None:
+    """Why the equations do not determine `outputs` where they hold, if they do not.
 
     `known` are outputs that are determined already; of the equations those take part that hold
     no others.
@@ -43,13 +42,14 @@ def check_determined(definition: Decomposition, outputs: tuple[Var, ...], known:
         try:
             values = variety.point(np.random.default_rng(0), _STARTS)
         except MbpError as error:
-            raise FrameError(str(error)) from None
+            return str(error)
         given = (*inputs, *(y for y in kept if y in known))
         last = replace(variety, definition=replace(whole, inputs=given, outputs=outputs))
         if len(last.gauge(values)):
-            raise FrameError(f"the equations leave {names} free: under-determined")
+            return f"the equations leave {names} free: under-determined"
         if variety.restricted(values):
-            raise FrameError(f"the equations for {names} restrict the inputs: inconsistent")
+            return f"the equations for {names} restrict the inputs: inconsistent"
+    return None
 
 
 def moves(definition: Decomposition, output: Var) -> bool:
@@ -70,7 +70,7 @@ def _inside(sides: tuple[Expr, Expr]) -> set[Var]:
 
 
 def _varieties(definition: Decomposition) -> Iterator[Variety]:
-    from mbp.derive.implicit.variety import Variety  # numbers count what no frame could show
+    from mbp.derive.determinacy.variety import Variety  # numbers count what no frame could show
 
     for sizes in small_sizes(definition):
         yield Variety(definition, sizes, _rank(definition, sizes))
@@ -83,7 +83,7 @@ def _rank(definition: Decomposition, sizes: dict[str, int]) -> int:
     outer = {n for x in letters if x.name in ranked for n in x.shape}
     for x in letters:
         for name, side in (("full_column_rank", x.cols), ("full_row_rank", x.rows)):
-            if name in properties(x) and (x.name in ranked or side not in outer):
+            if name in VOCABULARY.closure(x.properties) and (x.name in ranked or side not in outer):
                 return int(side.subs({n: sizes[n.name] for n in side.free_symbols}))
     return 1
 
@@ -106,9 +106,10 @@ def dimension_order(definition: Decomposition) -> Callable[[Dim, Dim], bool]:
     """`at_least(a, b)`: whether dimensions are known to satisfy a >= b."""
     known = set(definition.at_least)
     for x in (*definition.inputs, *definition.outputs):
-        if {"orthonormal_columns", "full_column_rank"} & properties(x):
+        properties = VOCABULARY.closure(x.properties)
+        if {"orthonormal_columns", "full_column_rank"} & properties:
             known.add(x.shape)
-        if "full_row_rank" in properties(x):
+        if "full_row_rank" in properties:
             known.add(x.shape[::-1])
 
     def at_least(a: Dim, b: Dim) -> bool:

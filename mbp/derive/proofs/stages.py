@@ -7,7 +7,8 @@ from dataclasses import replace
 import sympy as sp
 
 from mbp.derive.derivation import Step
-from mbp.derive.implicit import BACK, variation_of
+from mbp.derive.implicit import variation_of
+from mbp.derive.proofs.implicit import BACK, proof
 from mbp.derive.variation import is_constant, letters_at, varied_down_to, vary
 from mbp.expr import build, scalar
 from mbp.expr.nodes import Expr, Frechet, Output
@@ -25,7 +26,7 @@ def decomposition_proof(stage: Output) -> list[Step]:
         return build.instantiate(side, replacement, dims)
 
     steps = [Step(None, None, heading=f"From the defining equations of {stage.rule}")]
-    for step in variation_of(rule).steps:
+    for step in proof(variation_of(rule)):
         if step.by == (BACK,):  # the deriver's own line for each output
             continue
         here = step.rewritten(actual)

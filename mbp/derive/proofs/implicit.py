@@ -1,17 +1,17 @@
-"""What a solved set of outputs reports: conditions, gauges and the lines of the proof."""
+"""The derivation of a decomposition, told: from its equations to the variations of its outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import sympy as sp
 from sympy.polys.matrices import DomainMatrix
 
 from mbp.derive.derivation import Entries, Step, Words
-from mbp.derive.implicit import BACK
+from mbp.derive.implicit.conditions import readable
+from mbp.derive.implicit.equations import Equation
 from mbp.derive.implicit.frames import Columns, FrameError, Hidden, Label, Mark, Null, transposed
-from mbp.derive.implicit.matrix_form import MatrixForm
 from mbp.derive.implicit.pairs import (
     ACROSS,
     EQUAL,
@@ -33,86 +33,47 @@ from mbp.derive.implicit.polynomial import (
     varied_factor,
     varies,
 )
+from mbp.derive.implicit.solver import Framed, Solution, Stacked
 from mbp.expr import build
-from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr, Variation
 
 Scalars = tuple[tuple[sp.Expr, sp.Expr], ...]
 
-
-_LONGEST = 72
-"""A condition on a matrix of more characters than this is said in words."""
-
-
-@dataclass(frozen=True)
-class Equation:
-    """An undifferentiated equation p = 0, left = right, with what states it.
-
-    Of a `diagonal` equation only the diagonal of p vanishes.
-    """
-
-    p: Polynomial
-    left: Expr
-    right: Expr
-    source: str
-    diagonal: bool = False
-
-    @property
-    def rows(self) -> Dim:
-        """The equation's rows."""
-        return self.left.rows
-
-    @property
-    def cols(self) -> Dim:
-        """The equation's columns."""
-        return self.left.cols
+BACK = "back in matrix form"
+"""What justifies the last line of a proof: the solution of every system, put together."""
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What must hold for the variation to exist: `text` in the vocabulary of conditions.
-
-    `detail` is the denominator or reason, `larger` holds dimensions of which the first must
-    exceed the second for it to matter. A condition on spectra gives their vectors by letter, any
-    other the matrix that it is said `of`.
-    """
-
-    text: str
-    detail: str
-    larger: tuple[Dim, Dim] | None = None
-    spectra: tuple[tuple[str, Expr], ...] = ()
-    of: Expr | None = None
-
-    @property
-    def when(self) -> str:
-        """The restriction, such as "m > n", or nothing."""
-        return "" if self.larger is None else f"{self.larger[0]} > {self.larger[1]}"
+def proof(solution: Solution) -> Iterator[Step]:
+    """The lines of the proof of every set of outputs that was solved together, in the outputs."""
+    back = solution.restated.back
+    for part in solution.parts:
+        for step in _lines(part):
+            yield replace(
+                step,
+                lhs=None if step.lhs is None else back(step.lhs),
+                rhs=None if step.rhs is None else back(step.rhs),
+            )
 
 
-@dataclass(frozen=True)
-class Gauge:
-    """A part of an output's variation that the equations leave free, and how it is fixed."""
-
-    output: str
-    part: str
-    fixed: str
-
-    def __str__(self) -> str:
-        return f"{self.output}: {self.part} is free; {self.fixed}"
+def _lines(part: Framed | Stacked) -> Iterator[Step]:
+    yield from _opening(part.equations, part.outputs)
+    yield from _InFrames(part).steps() if isinstance(part, Framed) else _stacked(part)
+    for y, dy in part.variations.items():
+        yield Step(Variation(y), dy, (BACK,))
 
 
-def opening(equations: list[Equation], outputs: tuple[Expr, ...]) -> Iterator[Step]:
+def _opening(equations: list[Equation], outputs: tuple[Expr, ...]) -> Iterator[Step]:
     """The equations, and their variations with what is known on the left."""
     for e in equations:
         yield Step(e.left, e.right, (e.source,))
     for e in equations:
-        known, unknown = varied_sides(e.p, outputs)
+        known, unknown = _varied_sides(e.p, outputs)
         sides = (matrix(p, e.rows, e.cols) for p in (known, unknown))
         left, right = (build.diagpart(M) if e.diagonal else M for M in sides)
         yield Step(left, right, ("variation",))
 
 
-def varied_sides(p: Polynomial, outputs: tuple[Expr, ...]) -> tuple[Polynomial, Polynomial]:
+def _varied_sides(p: Polynomial, outputs: tuple[Expr, ...]) -> tuple[Polynomial, Polynomial]:
     """The varied equation p = 0 as known = unknown, signs turned so that most are positive."""
     varied = resolved(variation(p, varies), frozenset(outputs))
     unknown = {
@@ -124,105 +85,16 @@ def varied_sides(p: Polynomial, outputs: tuple[Expr, ...]) -> tuple[Polynomial, 
     return scaled(sign, add(unknown, scaled(sp.Integer(-1), varied))), scaled(sign, unknown)
 
 
-@dataclass(frozen=True)
-class Report:
+class _InFrames:
     """The proof of one set of outputs that frames have solved."""
 
-    form: MatrixForm
-    equations: list[Equation]
-    outputs: tuple[Expr, ...]
-    variations: dict[Expr, Expr]
-
-    # --- conditions -------------------------------------------------------------------------
-
-    def conditions(self) -> Iterator[Condition]:
-        """The conditions under which the variations hold."""
-        frames = self.form.frames
-        for X, needed in frames.conditions:
-            text = f"{needed}({X})" if needed == "nonzero" else f"{X} {needed}"
-            yield Condition(text, "its inverse occurs", of=X)
-        for letter in frames.setting.constant_rank:
-            if letter in frames.cores:
-                reason = "the null space keeps its dimension"
-                yield Condition(f"rank({letter}) constant", reason, of=letter)
-        denominators = [
-            (factor, null and _larger(null.size))
-            for pair in self.form.pairs
-            for null in [next((label for label in (pair.row, pair.col) if label.null), None)]
-            for line in pair.solution.values()
-            for k in line.values()
-            for factor, _ in sp.factor_list(sp.fraction(sp.cancel(k))[1])[1]
-        ]
-        always = {factor for factor, larger in denominators if larger is None}
-        for factor, larger in denominators:
-            if not self._never_zero(factor, always):
-                yield self._condition(factor, larger)
-
-    def _condition(self, factor: sp.Expr, larger: tuple[Dim, Dim] | None) -> Condition:
-        spectra = [
-            s for s in self.form.frames.spectra
-            if factor.free_symbols & {index_symbol(s, "i"), index_symbol(s, "j")}
-        ]
-        shown = self.form.systems.shown(factor)
-        shown = shown.xreplace({s: sp.Symbol(s.name) for s in shown.free_symbols})
-        detail = f"{shown} != 0"
-        vectors = tuple((s.name, self.form.frames.spectra[s]) for s in spectra)
-        for name, vector in vectors:
-            if str(vector) != f"diag({name.upper()})":
-                detail += f", {name} = {vector}"
-        inside = str(shown)
-        word = "nonzero"
-        if len(spectra) == 1:
-            i, j = (index_symbol(spectra[0], index) for index in "ij")
-            if 0 in (sp.expand(factor - i + j), sp.expand(factor + i - j)):
-                word, inside = "distinct", spectra[0].name
-            elif factor in (i, j):
-                inside = spectra[0].name
-        return Condition(f"{word}({inside})", detail, larger, vectors)
-
-    def _never_zero(self, factor: sp.Expr, others: set[sp.Expr]) -> bool:
-        """Whether what is declared, or that `others` do not vanish, keeps the factor from zero."""
-        frames = self.form.frames
-        ranked, positive, nonnegative = (
-            {index_symbol(s, i) for s in some for i in "ij"}
-            for some in (frames.ranked, frames.positive, frames.nonnegative | frames.positive)
-        )
-        scalars = {c for c in factor.free_symbols if c.is_positive}
-        if factor in ranked:
-            return True
-        terms = sp.Add.make_args(sp.expand(factor))
-        if any(t.as_coeff_Mul()[0] < 0 or t.free_symbols - nonnegative - scalars for t in terms):
-            return False
-        if any(t.free_symbols <= positive | scalars for t in terms):
-            return True
-        # Of values that are not negative two never sum to zero if they are distinct or nonzero.
-        inside = factor.free_symbols - scalars
-        return any(
-            inside == {i, j} and (not others.isdisjoint({i - j, j - i}) or {i} & others)
-            for s in frames.spectra
-            for i, j in [(index_symbol(s, "i"), index_symbol(s, "j"))]
-        )
-
-    # --- gauges -----------------------------------------------------------------------------
-
-    def gauges(self) -> Iterator[Gauge]:
-        """The freedoms that were fixed, one for each block of an output."""
-        for pair, place in dict.fromkeys((p, x) for p in self.form.pairs for x in p.free):
-            y = place.letter
-            left = readable(transposed(self.form.frames.dual(y, 0, pair.row)))
-            right = readable(self.form.frames.dual(y, 1, pair.col))
-            sides = ("".join(map(str, words)) for words in (left, (f"d{y}",), right))
-            part = " ".join(side for side in sides if side)
-            if pair.case == ACROSS:
-                yield Gauge(str(y), part, "it is set to zero")
-            else:
-                yield Gauge(str(y), f"the antisymmetric part of {part}", "it is set to zero")
-
-    # --- proof ------------------------------------------------------------------------------
+    def __init__(self, part: Framed) -> None:
+        self.form = part.form
+        self.equations = part.equations
+        self.outputs = part.outputs
 
     def steps(self) -> Iterator[Step]:
-        """The proof, from the defining equations to the variations."""
-        yield from opening(self.equations, self.outputs)
+        """From the frames to the solution of every system."""
         yield Step(None, None, entries=self._frames())
         for number, e in enumerate(self.equations):
             yield from self._transformed(number, e)
@@ -232,8 +104,6 @@ class Report:
                 yield Step(None, None, entries=Entries(f"for {self._where(pair)}", system))
                 if not set(solved) <= set(system):
                     yield Step(None, None, entries=Entries("so that", solved))
-        for y, dy in self.variations.items():
-            yield Step(Variation(y), dy, (BACK,))
 
     def _frames(self) -> Entries:
         """Each variation in its frame, with the spectra that the frames come with."""
@@ -284,7 +154,7 @@ class Report:
     def _transformed(self, number: int, e: Equation) -> Iterator[Step]:
         """The varied equation in frames, for each pair of labels of its sides."""
         frames = self.form.frames
-        known, unknown = varied_sides(e.p, self.outputs)
+        known, unknown = _varied_sides(e.p, self.outputs)
         own_transpose = e.p in (transpose(e.p), scaled(sp.Integer(-1), transpose(e.p)))
         for k, row in enumerate(frames.labels(number, 0)):
             for col in frames.labels(number, 1)[k if own_transpose else 0 :]:
@@ -408,56 +278,9 @@ def _lump(number: int) -> str:
     return "W" if number == 0 else f"W{number}"
 
 
-@dataclass(frozen=True)
-class OperatorReport:
-    """The proof of outputs that are the solution operator of their stacked equations."""
-
-    coefficient: Expr
-    equations: list[Equation]
-    outputs: tuple[Expr, ...]
-    variations: dict[Expr, Expr]
-
-    def conditions(self) -> Iterator[Condition]:
-        """The system must be regular."""
-        names = ", ".join(f"d({y})" for y in self.outputs)
-        known = "invertible" if self.coefficient.is_square else "full_column_rank"
-        text = f"{self.coefficient} {known}"
-        if len(text) > _LONGEST:
-            yield Condition(f"the varied equations determine {names}", "their matrix is regular")
-            return
-        yield Condition(text, f"the coefficient of vec({names})", of=self.coefficient)
-
-    def gauges(self) -> Iterator[Gauge]:
-        """None: what the equations do not determine is refused."""
-        yield from ()
-
-    def steps(self) -> Iterator[Step]:
-        """The equations, their variation, the stacked system solved."""
-        yield from opening(self.equations, self.outputs)
-        names = ", ".join(f"d{y}" for y in self.outputs)
-        stacked = (("vec(L dY R)", ("kron(Rᵀ, L) vec(dY)",)), ("C", self.coefficient))
-        head = f"stacked, C the coefficient of vec({names})"
-        yield Step(None, None, entries=Entries(head, stacked))
-        for y, dy in self.variations.items():
-            yield Step(Variation(y), dy, (BACK,))
-
-
-def readable(columns: Columns) -> Words:
-    """Columns of a frame as a person writes them; nothing for the identity."""
-    words: list[str | Expr] = []
-    for mark in columns:
-        atom = mark.atom
-        if isinstance(atom, Null):
-            words += [" ", "Nᵀ" if mark.transposed else "N"]
-        elif isinstance(atom, Hidden) and atom.whole is None:
-            words += [" ", "range(", atom.of, ")ᵀ" if mark.transposed else ")"]
-        else:
-            X = atom.whole if isinstance(atom, Hidden) else atom
-            assert X is not None
-            words += [" ", build.transpose(X) if mark.transposed else X]
-    return tuple(words[1:])
-
-
-def _larger(size: Dim) -> tuple[Dim, Dim]:
-    above = sp.Add(*(t for t in sp.Add.make_args(size) if not t.could_extract_minus_sign()))
-    return above, above - size
+def _stacked(part: Stacked) -> Iterator[Step]:
+    """The stacked system, solved."""
+    names = ", ".join(f"d{y}" for y in part.outputs)
+    stacked = (("vec(L dY R)", ("kron(Rᵀ, L) vec(dY)",)), ("C", part.coefficient))
+    head = f"stacked, C the coefficient of vec({names})"
+    yield Step(None, None, entries=Entries(head, stacked))
