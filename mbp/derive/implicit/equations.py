@@ -19,7 +19,8 @@ from mbp.invariants.vocabulary import VOCABULARY
 class Equation:
     """An undifferentiated equation p = 0, left = right, with what states it.
 
-    Of a `diagonal` equation only the diagonal of p vanishes.
+    Of a `diagonal` equation only the diagonal of p vanishes. An equation that is no polynomial
+    in the unknowns says so as its `obstacle`.
     """
 
     p: Polynomial
@@ -27,6 +28,7 @@ class Equation:
     right: Expr
     source: str
     diagonal: bool = False
+    obstacle: str = ""
 
     @property
     def rows(self) -> Dim:
@@ -42,10 +44,7 @@ class Equation:
 def equation(
     left: Expr, right: Expr, source: str, unknown: frozenset[Expr], merge: bool = False
 ) -> Equation:
-    """left = right as a polynomial in letters, products of known factors merged with `merge`.
-
-    Raises MbpError for what is no polynomial in the unknowns.
-    """
+    """left = right as a polynomial in letters, products of known factors merged with `merge`."""
     inside = [
         side.args[0] if isinstance(side, Part) and side.kind == "diag"
         and not unknown.isdisjoint(variables(side)) else side
@@ -56,9 +55,12 @@ def equation(
         X is not side or infer.has(side, "diagonal")
         for X, side in zip(inside, (left, right), strict=True)
     )
-    first, second = (
-        polynomial(X, unknown, merge) for X in (inside if diagonal else (left, right))
-    )
+    try:
+        first, second = (
+            polynomial(X, unknown, merge) for X in (inside if diagonal else (left, right))
+        )
+    except MbpError as error:
+        return Equation({}, left, right, source, diagonal, str(error))
     return Equation(add(first, scaled(sp.Integer(-1), second)), left, right, source, diagonal)
 
 
@@ -72,9 +74,6 @@ def invariants(x: Expr, unknown: frozenset[Expr]) -> Iterator[Equation]:
         if sides is None or sides in seen:
             continue
         seen.add(sides)
-        try:
-            e = equation(*sides, f"{x} {name}", unknown | {x})
-        except MbpError:
-            continue
+        e = equation(*sides, f"{x} {name}", unknown | {x})
         if e.p and not e.diagonal:
             yield e

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
+from typing import ClassVar
 
 import sympy as sp
 
@@ -22,12 +23,11 @@ from mbp.derive.implicit.frames import (
     types_of,
 )
 from mbp.derive.implicit.matrix_form import MatrixForm
-from mbp.derive.implicit.operator import Row, solved
+from mbp.derive.implicit.operator import solved
 from mbp.derive.implicit.pairs import (
     FreeError,
     Pair,
     PairSystems,
-    Place,
     UnsolvableError,
     VariedEquation,
 )
@@ -45,7 +45,6 @@ from mbp.derive.implicit.polynomial import (
 )
 from mbp.derive.implicit.unknowns import Restated, restated
 from mbp.derive.variation import varied_in_letters
-from mbp.errors import MbpError
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Var, Variation, topological, variables
 
@@ -65,7 +64,7 @@ class Solution:
     definition: Decomposition
     variations: dict[str, Expr]
     kernels: dict[str, Expr]
-    parts: tuple[Framed | Stacked, ...]
+    parts: tuple[Framed | Explicit | Stacked, ...]
     restated: Restated
 
     @cached_property
@@ -116,20 +115,18 @@ class _Solver:
         }
         self.found: set[Var] = set()
         unknown = frozenset(definition.outputs)
-        try:
-            self.defining, self.merged = (
-                [equation(*sides, "definition", unknown, merge) for sides in definition.equations]
-                for merge in (False, True)
-            )
-        except MbpError as error:
-            raise definition.refusal(str(error)) from None
+        self.defining, self.merged = (
+            [e for sides in definition.equations
+             if (e := equation(*sides, "definition", unknown, merge)).p or e.obstacle]
+            for merge in (False, True)
+        )
 
     # --- which outputs together -------------------------------------------------------------
 
-    def solve(self) -> tuple[tuple[Framed | Stacked, ...], dict[str, Expr]]:
+    def solve(self) -> tuple[tuple[Framed | Explicit | Stacked, ...], dict[str, Expr]]:
         """Solves the smallest sets of outputs that determine themselves, one after another."""
         found: dict[Expr, Expr] = {}
-        parts: list[Framed | Stacked] = []
+        parts: list[Framed | Explicit | Stacked] = []
         waiting = list(self.definition.outputs)
         while waiting:
             attempt = self._next(waiting)
@@ -146,7 +143,7 @@ class _Solver:
             self.found.update(attempt.outputs)
         return tuple(parts), {y.name: found[y] for y in self.definition.outputs}
 
-    def _next(self, waiting: list[Var]) -> Framed | Stacked:
+    def _next(self, waiting: list[Var]) -> Framed | Explicit | Stacked:
         """The smallest set of outputs that its own equations determine, solved."""
         reasons: list[FrameError] = []
         gauged: list[Framed] = []
@@ -162,9 +159,13 @@ class _Solver:
                 if not attempt.free or len(subset) == len(waiting):
                     return attempt
                 gauged.append(attempt)
-        for reason in reasons:
-            if isinstance(reason, UnsolvableError | FreeError) and not gauged:
-                raise self.definition.refusal(str(reason))
+        decisive = [r for r in reasons if isinstance(r, UnsolvableError | FreeError)]
+        if decisive and not gauged and flaw(self.definition, tuple(waiting), self.found):
+            raise self.definition.refusal(str(decisive[0]))
+        for subset, chosen in self._subsets(waiting):
+            explicit = Explicit.of(subset, [self.defining[k] for k in chosen])
+            if explicit and not flaw(self.definition, subset, self.found):
+                return explicit
         for subset, chosen in self._subsets(waiting):
             try:
                 return Stacked(self, subset, [self.defining[k] for k in chosen])
@@ -176,10 +177,7 @@ class _Solver:
 
     def _subsets(self, waiting: list[Var]) -> Iterator[tuple[tuple[Var, ...], list[int]]]:
         """Sets of outputs, smallest first, with the equations in them and in what is solved."""
-        inside = [
-            {x for letter in letters([e.p]) for x in (letter, *variables(letter))}
-            for e in self.defining
-        ]
+        inside = [set(variables(e.left, e.right)) for e in self.defining]
         for size in range(1, len(waiting) + 1):
             for subset in combinations(waiting, size):
                 outside = set(waiting) - set(subset)
@@ -237,6 +235,9 @@ class Framed:
         impose: bool,
         loose: bool,
     ) -> None:
+        for e in equations:
+            if e.obstacle:
+                raise FrameError(e.obstacle)
         if any(e.diagonal for e in equations):
             raise FrameError("an equation between diagonals does not fall apart in frames")
         for letter in letters(e.p for e in equations):
@@ -346,25 +347,54 @@ class Framed:
         return False
 
 
+@dataclass(frozen=True)
+class Explicit:
+    """An output that an equation gives in terms of what is known."""
+
+    outputs: tuple[Var]
+    equations: list[Equation]
+    variations: dict[Expr, Expr]
+
+    free = ()
+    kernels: ClassVar[dict[str, Expr]] = {}
+
+    @staticmethod
+    def of(outputs: tuple[Var, ...], equations: list[Equation]) -> Explicit | None:
+        """The output given by the first equation that does, if there is but one output."""
+        for e in equations:
+            for y, known in ((e.left, e.right), (e.right, e.left)):
+                if (y,) == outputs and y not in variables(known):
+                    return Explicit((outputs[0],), [e], {y: varied_in_letters(known)})
+        return None
+
+    def conditions(self) -> Iterator[Condition]:
+        """None: nothing is solved."""
+        yield from ()
+
+    def gauges(self) -> Iterator[Gauge]:
+        """None: nothing is free."""
+        yield from ()
+
+
 class Stacked:
     """The outputs as the solution operator of the stacked equations, where frames do not help."""
 
     def __init__(self, solver: _Solver, outputs: tuple[Var, ...], chosen: list[Equation]) -> None:
         self.outputs = outputs
         self.equations = chosen
-        self.free: list[tuple[Pair, Place]] = []
+        self.free = ()
         self.kernels: dict[str, Expr] = {}
         if reason := flaw(solver.definition, outputs, solver.found):
             raise FrameError(reason)
         stated = [e for y in outputs for e in invariants(y, frozenset(outputs))]
-        rows = [Row(e.p, e.rows, e.cols, e.diagonal) for e in (*chosen, *stated)]
-        self.coefficient, self.variations = solved(rows, outputs)
+        self.coefficient, self.variations = solved([*chosen, *stated], outputs)
 
     def conditions(self) -> Iterator[Condition]:
         """The system must be regular."""
         names = ", ".join(f"d({y})" for y in self.outputs)
         known = "invertible" if self.coefficient.is_square else "full_column_rank"
-        text = f"{self.coefficient} {known}"
+        scalar = self.coefficient.is_scalar
+        text = f"nonzero({self.coefficient})" if scalar else f"{self.coefficient} {known}"
         if len(text) > _LONGEST:
             yield Condition(f"the varied equations determine {names}", "their matrix is regular")
             return

@@ -33,7 +33,8 @@ from mbp.derive.implicit.polynomial import (
     varied_factor,
     varies,
 )
-from mbp.derive.implicit.solver import Framed, Solution, Stacked
+from mbp.derive.implicit.solver import Explicit, Framed, Solution, Stacked
+from mbp.derive.variation import varied_in_letters
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Variation
 
@@ -55,9 +56,13 @@ def proof(solution: Solution) -> Iterator[Step]:
             )
 
 
-def _lines(part: Framed | Stacked) -> Iterator[Step]:
+def _lines(part: Framed | Explicit | Stacked) -> Iterator[Step]:
     yield from _opening(part.equations, part.outputs)
-    yield from _InFrames(part).steps() if isinstance(part, Framed) else _stacked(part)
+    match part:
+        case Framed():
+            yield from _InFrames(part).steps()
+        case Stacked():
+            yield from _stacked(part)
     for y, dy in part.variations.items():
         yield Step(Variation(y), dy, (BACK,))
 
@@ -67,6 +72,9 @@ def _opening(equations: list[Equation], outputs: tuple[Expr, ...]) -> Iterator[S
     for e in equations:
         yield Step(e.left, e.right, (e.source,))
     for e in equations:
+        if e.obstacle:
+            yield Step(varied_in_letters(e.left), varied_in_letters(e.right), ("variation",))
+            continue
         known, unknown = _varied_sides(e.p, outputs)
         sides = (matrix(p, e.rows, e.cols) for p in (known, unknown))
         left, right = (build.diagpart(M) if e.diagonal else M for M in sides)

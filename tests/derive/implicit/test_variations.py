@@ -283,6 +283,80 @@ UNLISTED: dict[str, Any] = {
         "defines": ["P @ A = A"],
         "assumes": ["rank(A) constant", "rank(P) == rank(A)"],
     },
+    "diagonal_of": {
+        "input": {"A": "n n"}, "output": {"D": "n n diagonal"}, "defines": ["D = diagpart(A)"],
+    },
+    "root_of_the_diagonal": {
+        "input": {"A": "n n"},
+        "output": {"D": "n n diagonal positive_definite"},
+        "defines": ["D @ D = diagpart(A)"],
+    },
+    "diagonal_of_the_inverse": {
+        "input": {"A": "n n invertible"},
+        "output": {"D": "n n diagonal"},
+        "defines": ["diagpart(inv(A)) = D"],
+    },
+    "normalised": {
+        "input": {"X": "m n"},
+        "output": {"c": "1 1 positive", "Y": "m n"},
+        "defines": ["X = c * Y", "tr(Y.T @ Y) = 1"],
+    },
+    "trace_of_the_factor": {
+        "input": {"X": "n n symmetric positive_definite"},
+        "output": {"L": "n n lower_triangular", "t": "1 1"},
+        "defines": ["X = L @ L.T", "t = tr(L)"],
+    },
+    "right_inverse_said_twice": {
+        "input": {"A": "m n full_row_rank"},
+        "output": {"Y": "n m"},
+        "defines": ["A @ Y = eye(m)", "Y = A.T @ inv(A @ A.T)"],
+    },
+    "canonical_correlations": {
+        "input": {
+            "A": "m n",
+            "P": "m m symmetric positive_definite",
+            "Q": "n n symmetric positive_definite",
+        },
+        "output": {"U": "m n", "S": "n n diagonal nonnegative", "V": "n n"},
+        "defines": ["A @ V = P @ U @ S", "A.T @ U = Q @ V @ S",
+                    "U.T @ P @ U = eye(n)", "V.T @ Q @ V = eye(n)"],
+        "assumes": ["m >= n"],
+    },
+    "elementwise_cubic": {
+        "input": {"A": "m n positive", "B": "m n"},
+        "output": {"X": "m n"},
+        "defines": ["X * X * X + X * A = B"],
+    },
+    "stacked": {
+        "input": {"A": "n n", "B": "m n", "b": "n 1", "c": "m 1"},
+        "output": {"x": "n 1", "y": "m 1"},
+        "defines": ["vstack(A @ x, B @ x + y) = vstack(b, c)"],
+    },
+    "equilibrium": {
+        "input": {"W": "n n", "u": "n 1"},
+        "output": {"z": "n 1"},
+        "defines": ["z = tanh(W @ z + u)"],
+    },
+    "kepler": {
+        "input": {"M": "1 1", "e": "1 1"},
+        "output": {"E": "1 1"},
+        "defines": ["M = E - e * sin(E)"],
+    },
+    "perron": {
+        "input": {"A": "n n positive"},
+        "output": {"x": "n 1", "l": "1 1"},
+        "defines": ["A @ x = l * x", "sum(x) = 1"],
+    },
+    "matrix_exponential": {
+        "input": {"A": "n n symmetric"},
+        "output": {"Y": "n n symmetric positive_definite"},
+        "defines": ["logm(Y) = A"],
+    },
+    "scaled_to_unit_trace": {
+        "input": {"a": "n 1 positive"},
+        "output": {"D": "n n diagonal positive_definite", "t": "1 1 positive"},
+        "defines": ["tr(D) = 1", "t * D = diag(a)"],
+    },
 }
 
 
@@ -299,7 +373,7 @@ def larger(sizes: dict[str, int]) -> dict[str, int]:
 def test_the_variation_solves_the_varied_equations(name: str) -> None:
     found = solved(name)
     for sizes in (small_sizes(found.definition)[0], larger(small_sizes(found.definition)[-1])):
-        rank = sizes.get("k", 2 if min(sizes.values()) > 2 else 1)
+        rank = sizes.get("k", 2 if min(sizes.values(), default=0) > 2 else 1)
         variety = Variety(found.definition, sizes, rank)
         error = linear_error(variety, found.variations, np.random.default_rng(len(sizes)))
         assert error < 1e-10, sizes
