@@ -6,7 +6,7 @@ and moved to the front. Everything that needs a property belongs to `mbp.simplif
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 from numbers import Rational as RationalNumber
 from typing import Any, TypeAlias
@@ -177,14 +177,19 @@ def scalar_factors(c: Expr) -> tuple[sp.Expr, list[Expr]]:
 
 def scale(c: Expr, A: Expr) -> Expr:
     """The scalar c times A, numbers in front. Raises ShapeError when c is not 1×1."""
-    if not c.is_scalar:
-        raise ShapeError(f"{c} is {shape_text(*c.shape)}, not a scalar")
-    front, X = coefficient(A)
-    if A.is_scalar:
-        front, X = A, number(1)
-    value, factors = scalar_factors(c)
-    more, rest = scalar_factors(front)
-    value, factors = value * more, factors + rest
+    return scale_by((c,), A)
+
+
+def scale_by(scalars: Iterable[Expr], A: Expr) -> Expr:
+    """The product of scalars times A, numbers in front. Raises ShapeError unless all are 1×1."""
+    front, X = (A, number(1)) if A.is_scalar else coefficient(A)
+    value: sp.Expr = sp.Integer(1)
+    factors: list[Expr] = []
+    for c in (*scalars, front):
+        if not c.is_scalar:
+            raise ShapeError(f"{c} is {shape_text(*c.shape)}, not a scalar")
+        number_in_c, rest = scalar_factors(c)
+        value, factors = value * number_in_c, factors + rest
     if value == 0 or is_zero(X):
         return zeros(*A.shape)
     if X.is_scalar:

@@ -115,15 +115,12 @@ def _exponent_order(p: Exponent) -> tuple[object, ...]:
 def term_expression(form: Form, key: Key) -> Expr:
     """One term of `form`, its coefficient included."""
     powers, word = key
-    c = form.terms[key]
+    c = build.number(form.terms[key])
+    scalars = [powered(base, p) for base, p in powers]
     if form.is_scalar:
-        X = build.number(c)
-    else:
-        X = build.matmul(*_with_ones(word)) if word else build.eye(form.rows)
-        X = build.scale(build.number(c), X)
-    for base, p in reversed(powers):
-        X = build.scale(powered(base, p), X)
-    return X
+        return build.scale_by(scalars, c)
+    X = build.matmul(*_with_ones(word)) if word else build.eye(form.rows)
+    return build.scale_by([c, *scalars], X)
 
 
 def powered(base: Expr, p: Exponent) -> Expr:
