@@ -31,6 +31,7 @@ from mbp.expr.nodes import (
 )
 from mbp.invariants.infer import is_
 from mbp.rulebook import RULEBOOK, VariationRule, bind_dims, key_of
+from mbp.simplify import normal
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def vary(node: Expr, d: Callable[[Expr], Expr]) -> Varied:
             return Varied(build.rebuild(node, terms), ())
         case Map(data=(name,)) if key_of(node) not in RULEBOOK.variation_by_operation:
             A = node.args[0]
-            slope = sp.diff(scalar.body(name), scalar.X)
+            slope = scalar.derivative(scalar.body(name))
             return Varied(build.multiply(build.map_scalar(slope, x=A), d(A)), (f"d({name})",))
     rule = RULEBOOK.variation_by_operation.get(key_of(node))
     if rule is None:
@@ -157,9 +158,16 @@ def _product_rule(node: Expr, d: Callable[[Expr], Expr]) -> Expr:
     return build.add(*terms) if terms else build.zeros(*node.shape)
 
 
+def _is_symmetric(A: Expr) -> bool:
+    # A second derivation meets arguments that were symmetric by their form before simplification.
+    return is_(A, "symmetric") or (
+        A.is_square and build.is_zero(normal(build.subtract(A, build.transpose(A))))
+    )
+
+
 def _vary_matrix_function(node: Frechet, d: Callable[[Expr], Expr]) -> Varied:
     A, parameters, X = node.args[0], node.parameters, node.directions
-    if not is_(A, "symmetric"):
+    if not _is_symmetric(A):
         raise MbpError(
             f"a matrix function needs a symmetric argument, which {A} is not known to be; "
             f"declare it symmetric or write sym({A})"
@@ -176,7 +184,7 @@ def _vary_matrix_function(node: Frechet, d: Callable[[Expr], Expr]) -> Varied:
     for k, c in enumerate(parameters):
         dc = d(c)
         if not build.is_zero(dc):
-            slope = sp.diff(node.g, scalar.parameter(k))
+            slope = scalar.derivative(node.g, scalar.parameter(k))
             terms.append(build.scale(dc, build.frechet(slope, A, parameters, *X)))
     total = build.add(*terms) if terms else build.zeros(*node.shape)
     return Varied(total, ("divided difference",))

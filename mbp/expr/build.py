@@ -279,6 +279,10 @@ def matmul(*factors: Expr) -> Expr:
             kept.append(A)
     if not kept:
         return scale(c, next((A for A in flat if isinstance(A, Eye)), number(1)))
+    # A product is read from the left: where it has become a scalar, the rest is scaled by it.
+    for k in range(2, len(kept)):
+        if kept[0].rows == kept[k - 1].cols == ONE:
+            return scale(c, scale(Product(*kept[:k]), matmul(*kept[k:])))
     return scale(c, kept[0] if len(kept) == 1 else Product(*kept))
 
 

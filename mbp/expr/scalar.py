@@ -100,6 +100,13 @@ _MOST_ORDERS = 100
 _ORDERED = re.compile(rf"({'|'.join(_FAMILIES)})(\d{{1,2}})")
 
 
+def derivative(g: sp.Expr, x: sp.Symbol = X, times: int = 1) -> sp.Expr:
+    """g′ in x, or a higher derivative; away from jumps, whose derivative is 0."""
+    for _ in range(times):
+        g = sp.diff(g, x).replace(sp.DiracDelta, lambda *_: sp.Integer(0))
+    return g
+
+
 def function_names() -> tuple[str, ...]:
     """The elementwise functions that the grammar calls by name."""
     return tuple(_BODIES)

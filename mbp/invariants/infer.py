@@ -128,6 +128,13 @@ def transposed(A: Expr) -> Expr:
     return A if is_(A, "symmetric") else build.transpose(A)
 
 
+def _are_transposes(A: Expr, B: Expr) -> bool:
+    """Whether A is Bᵀ, of sums term by term."""
+    if isinstance(A, Sum) and isinstance(B, Sum):
+        return {_plain(term) for term in A.args} == {transposed(term) for term in B.args}
+    return _plain(A) is transposed(B)
+
+
 def _spelled(factors: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """The factors with (A B)ᵀ written as Bᵀ Aᵀ."""
     word: list[Expr] = []
@@ -142,7 +149,7 @@ def _spelled(factors: tuple[Expr, ...]) -> tuple[Expr, ...]:
 def is_palindrome(factors: tuple[Expr, ...]) -> bool:
     """Whether the reversed product of transposes is the same word."""
     return all(
-        _plain(left) is transposed(right)
+        _are_transposes(left, right)
         for left, right in zip(factors, reversed(factors), strict=True)
     )
 
@@ -167,7 +174,7 @@ def _congruence(A: Expr) -> _Congruence | None:
     for left, right in zip(half, reversed(factors)):
         if left is right and is_(left, "antisymmetric"):
             sign = -sign
-        elif _plain(left) is not transposed(right):
+        elif not _are_transposes(left, right):
             return None
     return _Congruence(sign, half, factors[len(half)] if len(factors) % 2 else None)
 

@@ -18,8 +18,7 @@ _NEARBY = 0.02
 
 @cache
 def _derivative(g: sp.Expr, order: int) -> sp.Expr:
-    derivative: sp.Expr = g if order == 0 else sp.diff(_derivative(g, order - 1), scalar.X)
-    return derivative.replace(sp.DiracDelta, lambda *_: sp.Integer(0))  # away from the jump
+    return g if order == 0 else scalar.derivative(_derivative(g, order - 1))
 
 
 class DividedDifference:

@@ -261,7 +261,7 @@ def _power_first(p: sp.Expr, x: sp.Expr, y: sp.Expr) -> sp.Expr:
 
 
 def _smooth_first(g: sp.Expr, x: sp.Expr, y: sp.Expr) -> sp.Expr:
-    return SmoothQuotient(_lambda(g), _lambda(sp.diff(g, scalar.X)), x, y)
+    return SmoothQuotient(_lambda(g), _lambda(scalar.derivative(g)), x, y)
 
 
 def _lambda(g: sp.Expr) -> sp.Expr:
@@ -333,7 +333,7 @@ def _curvature(g: sp.Expr) -> sp.Expr:
         return -falling * sp.tanh(scalar.X / 2)
     if softplus_argument(g) == scalar.X:
         return falling
-    return sp.diff(g, scalar.X, 2)
+    return scalar.derivative(g, times=2)
 
 
 def _canonical(function: Any) -> Any:

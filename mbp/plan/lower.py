@@ -388,7 +388,7 @@ class Lowering:
         at = graph.column(lam)
         if node.order == 1:
             if inner[0].form is Form.DIAGONAL:
-                slope = sp.diff(node.g, scalar.X)
+                slope = scalar.derivative(node.g)
                 column = self._entrywise(slope, {scalar.X: at, **symbols}, (n, ONE))
                 return self._framed(graph.hadamard(graph.diagonal(column), inner[0]), U)
             points = {divided.X1: at, divided.X2: graph.transpose(at)}

@@ -127,7 +127,7 @@ def divided_difference(g: sp.Expr, parameters: int) -> tuple[sp.Expr, sp.Expr]:
     # All at once: a matrix function's parameter c0 and a kernel's column entry share a symbol.
     constants = {scalar.parameter(k): row(k + 1) for k in range(parameters)}
     at_i, at_j = (g.xreplace({scalar.X: s, **constants}) for s in (row(0), col(0)))
-    slope = sp.diff(g, scalar.X).xreplace({scalar.X: row(0), **constants})
+    slope = scalar.derivative(g).xreplace({scalar.X: row(0), **constants})
     return _cancelled(at_i - at_j), sp.simplify(slope)
 
 

@@ -599,7 +599,7 @@ def _diagonal_of_base(base: Expr) -> Form:
 
 def _diagonal_of_derivative(D: Frechet) -> Form:
     # At a diagonal matrix the derivative acts entry by entry, on the diagonal by g′.
-    slope = build.frechet(sp.diff(D.g, scalar.X), D.args[0], D.parameters)
+    slope = build.frechet(scalar.derivative(D.g), D.args[0], D.parameters)
     return entry_product(diagonal_column(form(slope)), diagonal_column(form(D.directions[0])))
 
 

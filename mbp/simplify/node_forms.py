@@ -491,15 +491,15 @@ def _frechet_letter(
         return zero(*A.shape)
     if all(isinstance(X, Eye) for X in directions):
         p = len(directions)
-        slope = sp.diff(g, scalar.X, p) / sp.factorial(p)
+        slope = scalar.derivative(g, times=p) / sp.factorial(p)
         return matrix_function(slope, form(A), parameters)
     if len(directions) == 1:
         function = products.function_of(directions[0])
         if function is not None and function[1] is A:
-            slope = matrix_function(sp.diff(g, scalar.X), form(A), parameters)
+            slope = matrix_function(scalar.derivative(g), form(A), parameters)
             return products.multiply(slope, form(directions[0]))
     if len(directions) == 1 and is_(A, "diagonal") and is_(directions[0], "diagonal"):
-        slope = matrix_function(sp.diff(g, scalar.X), form(A), parameters)
+        slope = matrix_function(scalar.derivative(g), form(A), parameters)
         return products.multiply(slope, form(directions[0]))
     return node_form(build.frechet(g, A, parameters, *directions))
 
