@@ -12,7 +12,7 @@ from mbp.simplify import node_forms as node_forms  # registers what each node do
 from mbp.simplify.length import length, shortest
 from mbp.simplify.reading import read, read_form, spread_sign
 from mbp.simplify.spectral import collapsed
-from mbp.simplify.words import forget, forget_when_full, form, operands
+from mbp.simplify.words import Form, forget, forget_when_full, form, operands
 
 
 def normal(e: Expr) -> Expr:
@@ -40,7 +40,7 @@ def _simplified(e: Expr) -> Expr:
         for node in topological(e):
             if node is not e:
                 _simplified(node)
-    if parts and length(total.expression()) > MOST_GROWTH * (length(e) + SHORT):
+    if parts and _outgrows(total, e):
         return build.rebuild(e, tuple(_simplified(arg) for arg in parts))
     if depth(e) > DEEP:
         for node in topological(total.expression()):
@@ -63,9 +63,16 @@ def collapse(e: Expr, in_frame: bool = False) -> Expr:
     total = form(e)
     other = collapsed(total, in_frame)
     if other == total:
-        short, whole = _simplified(e), spread_sign(read_form(total))
+        short = _simplified(e)
+        if _outgrows(total, e):
+            return short
+        whole = spread_sign(read_form(total))
         return whole if _functions(whole) < _functions(short) else short
     return spread_sign(read_form(other))
+
+
+def _outgrows(total: Form, e: Expr) -> bool:
+    return length(total.expression()) > MOST_GROWTH * (length(e) + SHORT)
 
 
 def _functions(e: Expr) -> int:
