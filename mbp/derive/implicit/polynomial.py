@@ -15,7 +15,6 @@ from mbp.expr.dims import ONE
 from mbp.expr.nodes import (
     Expr,
     Eye,
-    Inverse,
     Number,
     Part,
     Product,
@@ -85,8 +84,8 @@ def _is_tall_unit(A: Expr) -> bool:
 def polynomial(e: Expr, unknown: frozenset[Expr], merge: bool = False) -> Polynomial:
     """`e` as a polynomial; a known factor that is no letter or product becomes a letter.
 
-    So does the inverse of a polynomial in the unknowns and, with `merge`, a product of known
-    factors. Raises MbpError when `e` is not a polynomial in the unknowns and such inverses.
+    So does, with `merge`, a product of known factors. Raises MbpError when `e` is not a
+    polynomial in the unknowns.
     """
     if not isinstance(e, Sum) and unknown.isdisjoint(variables(e)) and not _splits(e, merge):
         return {} if isinstance(e, Zeros) else _one(e)
@@ -114,9 +113,6 @@ def polynomial(e: Expr, unknown: frozenset[Expr], merge: bool = False) -> Polyno
             return multiply(*factors)
         case Transpose(args=(X,)):
             return transpose(polynomial(X, unknown, merge))
-        case Inverse(args=(X,)):
-            polynomial(X, unknown, merge)
-            return _one(e)
         case Part(args=(X,), data=(("sym" | "skew") as kind,)):
             inside = polynomial(X, unknown, merge)
             sign = sp.Integer(1 if kind == "sym" else -1)
@@ -130,8 +126,7 @@ def polynomial(e: Expr, unknown: frozenset[Expr], merge: bool = False) -> Polyno
             inside = polynomial(X, unknown, merge)
             return multiply(factor, inside) if axis == 0 else multiply(inside, transpose(factor))
     raise MbpError(
-        f"{e} is not a polynomial in the outputs: equations are sums and products of inputs, "
-        "outputs, their transposes and inverses"
+        f"{e} is not a polynomial in the outputs, sums and products of them and of what is known"
     )
 
 
@@ -223,27 +218,6 @@ def variation(p: Polynomial, moves: Callable[[Expr], bool]) -> Polynomial:
                 change = scalar_symbol(Variation(_SCALARS[symbol]))
                 terms.append({word: sp.diff(c, symbol) * change})
     return add(*terms)
-
-
-def resolved(p: Polynomial, unknown: frozenset[Expr]) -> Polynomial:
-    """A varied polynomial with d(A⁻¹) = −A⁻¹ dA A⁻¹ for each A that holds an unknown."""
-    terms: list[Polynomial] = []
-    for word, c in p.items():
-        k = varied_factor(word)
-        if k is None or not is_inverse_of(word[k].letter, unknown):
-            terms.append({word: c})
-            continue
-        f = word[k]
-        dA = resolved(variation(polynomial(f.letter.args[0], unknown), varies), unknown)
-        ends: Polynomial = {(f._replace(varied=False),): sp.Integer(1)}
-        inside = multiply(ends, transpose(dA) if f.transposed else dA, ends)
-        terms.append(multiply({word[:k]: -c}, inside, {word[k + 1 :]: sp.Integer(1)}))
-    return add(*terms)
-
-
-def is_inverse_of(letter: Expr, unknown: frozenset[Expr]) -> bool:
-    """Whether the letter is an inverse that holds an unknown."""
-    return isinstance(letter, Inverse) and not unknown.isdisjoint(variables(letter))
 
 
 def varies(letter: Expr) -> bool:

@@ -34,7 +34,6 @@ from mbp.derive.implicit.pairs import (
 from mbp.derive.implicit.polynomial import (
     Polynomial,
     add,
-    is_inverse_of,
     letters,
     properties,
     scaled,
@@ -238,11 +237,6 @@ class Framed:
         for e in equations:
             if e.obstacle:
                 raise FrameError(e.obstacle)
-        if any(e.diagonal for e in equations):
-            raise FrameError("an equation between diagonals does not fall apart in frames")
-        for letter in letters(e.p for e in equations):
-            if is_inverse_of(letter, frozenset(outputs)):
-                raise FrameError(f"{letter} has no frames")
         self.outputs = outputs
         self.equations = equations
         self.impose = impose

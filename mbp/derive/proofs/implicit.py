@@ -25,7 +25,6 @@ from mbp.derive.implicit.polynomial import (
     Polynomial,
     add,
     matrix,
-    resolved,
     scalar_expr,
     scaled,
     transpose,
@@ -76,14 +75,13 @@ def _opening(equations: list[Equation], outputs: tuple[Expr, ...]) -> Iterator[S
             yield Step(varied_in_letters(e.left), varied_in_letters(e.right), ("variation",))
             continue
         known, unknown = _varied_sides(e.p, outputs)
-        sides = (matrix(p, e.rows, e.cols) for p in (known, unknown))
-        left, right = (build.diagpart(M) if e.diagonal else M for M in sides)
+        left, right = (matrix(p, e.rows, e.cols) for p in (known, unknown))
         yield Step(left, right, ("variation",))
 
 
 def _varied_sides(p: Polynomial, outputs: tuple[Expr, ...]) -> tuple[Polynomial, Polynomial]:
     """The varied equation p = 0 as known = unknown, signs turned so that most are positive."""
-    varied = resolved(variation(p, varies), frozenset(outputs))
+    varied = variation(p, varies)
     unknown = {
         w: c for w, c in varied.items()
         if (k := varied_factor(w)) is not None and w[k].letter in outputs
