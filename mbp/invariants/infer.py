@@ -131,8 +131,20 @@ def transposed(A: Expr) -> Expr:
 def _are_transposes(A: Expr, B: Expr) -> bool:
     """Whether A is Bᵀ, of sums term by term."""
     if isinstance(A, Sum) and isinstance(B, Sum):
-        return {_plain(term) for term in A.args} == {transposed(term) for term in B.args}
+        return {_turned(_turned(term)) for term in A.args} == {_turned(term) for term in B.args}
     return _plain(A) is transposed(B)
+
+
+def _turned(A: Expr) -> Expr:
+    """Aᵀ with the transposes at the letters."""
+    match A:
+        case Transpose(args=(Product() as X,)):
+            return _turned(_turned(X))
+        case Product():
+            return build.matmul(*(_turned(factor) for factor in reversed(A.args)))
+        case Scale(args=(c, X)):
+            return build.scale(c, _turned(X))
+    return build.negate(A) if is_(A, "antisymmetric") else transposed(A)
 
 
 def _spelled(factors: tuple[Expr, ...]) -> tuple[Expr, ...]:

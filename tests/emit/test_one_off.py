@@ -74,3 +74,10 @@ def test_a_layer_with_nothing_to_differentiate_is_refused():
     layer = one_off_layer("E @ E.T", {"E": "m k partition"}, "same_class")
     with pytest.raises(MbpError, match="no input to differentiate"):
         emit_text(layer.derive())
+
+
+def test_what_jumps_has_a_second_derivative_away_from_the_jump():
+    layer = one_off_layer("sum(sign(X) * X ** 3)", {"X": "n n"}, "signed_cube")
+    module = load(emit_text(layer.derive()), "signed_cube")
+    X = torch.tensor([[1.0, -2.0], [3.0, -0.5]], dtype=DTYPE, requires_grad=True)
+    assert gradgradcheck(module.signed_cube, (X,))

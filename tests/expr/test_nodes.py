@@ -81,6 +81,11 @@ def test_trivial_algebra_folds() -> None:
     assert build.inv(build.inv(B)) is B
 
 
+def test_a_product_is_read_from_the_left() -> None:
+    u, R = VARIABLES["u"], VARIABLES["R"]
+    assert u.T @ (R @ u @ u.T) is (u.T @ R @ u) * u.T
+
+
 def test_numpy_numbers_and_arrays_do_not_take_over() -> None:
     import numpy as np
 

@@ -306,3 +306,16 @@ def test_congruences_with_antisymmetric_factors():
     assert not said("P @ P @ P - K @ P", "symmetric")
     assert said("X.T @ K @ X", "antisymmetric") and said("K @ K @ K", "antisymmetric")
     assert not said("X.T @ K @ X", "symmetric")
+
+
+def test_congruences_with_sums_that_are_transposes_of_each_other():
+    declarations = {"C": "n n", "X": "n n", "R": "n n symmetric", "K": "n n antisymmetric"}
+    letters = {name: declare(name, text) for name, text in declarations.items()}
+
+    def said(text: str) -> bool:
+        return has(parse(text, letters, RULEBOOK.functions), "symmetric") is True
+
+    assert said("(C.T + R) @ R @ (C + R)")
+    assert said("(X.T @ C - R @ K) @ (K @ R + C.T @ X)")
+    assert not said("(X.T @ C + R @ K) @ (K @ R + C.T @ X)")
+    assert not said("(C + R) @ R @ (C + R)")
