@@ -431,8 +431,14 @@ def _factored(total: Form) -> Iterator[Expr]:
         if len(right) < 2 or (total.cols != cut and any(not w for _, w in right)):
             continue
         L, R = Form(total.rows, cut, left), Form(cut, total.cols, right)
-        if powers:
+        # What would bring a pole that the sum has not is divided out only where all terms have it.
+        held = {(base, p) for base, p in powers if not (isinstance(p, Fraction) and p < 0)}
+        if held <= set(products.common_powers(L)):
             L = products.without(L, UNIT, powers)
+        elif held <= set(products.common_powers(R)):
+            R = products.without(R, UNIT, powers)
+        else:
+            continue
         if products.multiply(L, R) == total:
             yield build.matmul(read_form(L), read_form(R))
 

@@ -134,3 +134,13 @@ def test_a_deep_expression_is_walked_as_a_graph() -> None:
     for _ in range(200):
         e = build.apply("tanh", e + e.T)
     assert simplify(e).shape == e.shape  # the tree has 2²⁰⁰ leaves
+
+
+def test_a_factor_that_not_all_terms_have_is_not_divided_out() -> None:
+    names = {name: variable(name, text) for name, text in {
+        "X": "m n", "Y": "m n", "v": "n 1", "w": "n 1", "c": "scalar", "e": "scalar positive",
+    }.items()}  # fmt: skip
+    e = parse("(c * X + Y / e) @ v @ (v / e + w).T", names, RULEBOOK.functions)
+    found = simplify(normal(e))
+    assert equal(found, e)
+    assert "/ c" not in str(found)
