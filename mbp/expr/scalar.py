@@ -204,6 +204,10 @@ _BINARY: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
     ast.Pow: lambda a, b: a**b,
 }
 
+_COMPARISONS: dict[type[ast.cmpop], type[sp.Rel]] = {
+    ast.Lt: sp.Lt, ast.LtE: sp.Le, ast.Gt: sp.Gt, ast.GtE: sp.Ge,
+}  # fmt: skip
+
 
 _MOST_BITS = 4096
 """More than any float64 holds, and fewer than Python prints."""
@@ -247,6 +251,16 @@ def parse_scalar(text: str, names: tuple[tuple[str, sp.Expr], ...] = (("x", X),)
             raise fault(node, f"{name} of this number is out of range")
         return body(name).subs(X, argument)
 
+    def piece(node: ast.AST) -> tuple[sp.Expr, sp.Basic]:
+        match node:
+            case ast.Tuple(elts=[value, ast.Constant(value=True)]):
+                return read(value), sp.true
+            case ast.Tuple(elts=[value, ast.Compare(left=left, ops=[op], comparators=[right])]) if (
+                type(op) in _COMPARISONS
+            ):
+                return read(value), _COMPARISONS[type(op)](read(left), read(right))
+        raise fault(node, "a piece is (value, condition), the condition an inequality or True")
+
     def read(node: ast.AST) -> sp.Expr:
         match node:
             case ast.Constant(value=bool()):
@@ -273,6 +287,8 @@ def parse_scalar(text: str, names: tuple[tuple[str, sp.Expr], ...] = (("x", X),)
                 return call(node, name, read(arg))
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _SYMPY_ONLY:
                 return _SYMPY_ONLY[name](*map(read, args))
+            case ast.Call(func=ast.Name(id="Piecewise"), args=pieces, keywords=[]) if pieces:
+                return sp.Piecewise(*map(piece, pieces))
             case ast.Call(
                 func=ast.Name(id=name), args=[ast.Constant(value=int() as n), arg], keywords=[]
             ) if name in _FAMILIES and 0 <= n < _MOST_ORDERS:

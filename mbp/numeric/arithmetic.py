@@ -140,6 +140,8 @@ class _Float64(Arithmetic):
         return np.linalg.det(A)
 
     def eigh(self, A: Array) -> tuple[Array, Array]:
+        if not np.isfinite(A).all():  # LAPACK would raise
+            return np.full((len(A), 1), np.nan), np.full(A.shape, np.nan)
         values, U = np.linalg.eigh((A + A.T) / 2)
         return values.reshape(-1, 1), U
 

@@ -17,6 +17,7 @@ FUNCTIONS = [
     sp.polygamma(2, x), sp.besselj(0, x), sp.besselj(3, x), sp.besselk(2, x), x ** sp.S.Half,
     sp.cbrt(x), sp.log(x, 2), sp.pi ** x,
     sp.Piecewise((x**2 / 2, abs(x) < 1), (abs(x) - sp.S.Half, True)),
+    "Piecewise((x**2/2, Abs(x) < 1), (Abs(x) - 1/2, True))",
     "x * exp(-x**2)", "sech", "polygamma2", "cot(x) + atan(1/x)",
 ]  # fmt: skip
 
@@ -41,6 +42,12 @@ def test_a_sympy_function_acts_on_each_entry_and_is_differentiated(g):
         np.vectorize(lambda entry, h=h: value_of(g, entry + h))(ENTRIES) for h in (STEP, -STEP)
     )
     np.testing.assert_allclose(slope, (ahead - behind) / (2 * STEP), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["Piecewise(x)", "Piecewise((x, x))", "Piecewise((x, 1 < x < 2))"])
+def test_a_piece_is_a_value_and_an_inequality(text):
+    with pytest.raises(mbp.MbpError, match="a piece is"):
+        mbp.parse(f'apply("{text}", X)', X="m n")
 
 
 @pytest.mark.parametrize("text", ['apply("x/(1 + x**2)", X)', "sec(X)", "besselj0(X)", "cot(X).T"])

@@ -156,6 +156,7 @@ class Variety:
         size = max(1.0, *(float(np.abs(X).max()) for X in values.values()))
         return bool(np.abs(self.residual(values)).max() < 1e-13 * size**2)
 
+    @np.errstate(all="ignore")  # a step may leave the domain, where it is rejected
     def _solved(self, z: Array, moving: NDArray[np.int64]) -> Array:
         """z after damped Gauss–Newton steps in the entries `moving`."""
         for _ in range(_STEPS):
@@ -163,8 +164,10 @@ class Variety:
             if self._small(values):
                 break
             r = self.residual(values)
-            step = np.zeros(len(z))
             J = self.jacobian(values)[:, moving]
+            if not (np.isfinite(r).all() and np.isfinite(J).all()):
+                break
+            step = np.zeros(len(z))
             step[moving] = np.linalg.lstsq(J, r, rcond=1e-10)[0]
             for damping in 0.5 ** np.arange(10):
                 ahead = z - damping * step

@@ -58,7 +58,7 @@ def solved(equations: list[Equation], outputs: tuple[Var, ...]) -> tuple[Expr, d
                  for v in varied if not v.is_scalar for node in topological(v))
     symmetric = any(symmetry(y) and not y.is_scalar for y in outputs)
     if turned or (symmetric and not all(_own_transpose(v) for v in varied)):
-        varied += [normal(build.transpose(v)) for v in varied if not _own_transpose(v)]
+        varied += [_upright(normal(build.transpose(v))) for v in varied if not _own_transpose(v)]
         unknowns += twins
     letters: dict[Expr, Expr] = {u.dy: u.matrix for u in unknowns}
     upright: dict[Expr, Expr] = {u.dy: u.matrix for u in unknowns[: len(outputs)]}
@@ -124,7 +124,22 @@ def _varied(e: Equation, outputs: tuple[Var, ...]) -> Expr:
         if isinstance(dx, Variation) and not varies(dx.args[0])
     }
     v = normal(build.substitute(v, fixed))
-    return normal(build.diag_vector(v)) if has(v, "diagonal") and not v.is_scalar else v
+    if has(v, "diagonal") and not v.is_scalar:
+        v = normal(build.diag_vector(v))
+    return _upright(v)
+
+
+def _upright(v: Expr) -> Expr:
+    """v with Df(A)[X]ᵀ as Df(A)[Xᵀ], since A is symmetric: the transposes meet the variations."""
+    turned: dict[Expr, Expr] = {}
+    for node in topological(v):
+        match node:
+            case Transpose(args=(Frechet(args=(A, *_), directions=ways) as D,)):
+                turned[node] = build.frechet(
+                    D.g, A, D.parameters,
+                    *(_upright(normal(build.transpose(X))) for X in reversed(ways)),
+                )
+    return build.substitute(v, turned)
 
 
 def _own_transpose(v: Expr) -> bool:

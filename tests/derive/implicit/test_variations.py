@@ -352,6 +352,20 @@ UNLISTED: dict[str, Any] = {
         "output": {"Y": "n n symmetric positive_definite"},
         "defines": ["logm(Y) = A"],
     },
+    "wasserstein_barycentre": {
+        "input": {"A": "n n positive_definite", "B": "n n positive_definite", "w": "1 1 positive"},
+        "output": {"Y": "n n positive_definite"},
+        "defines": [
+            "(1 + w) * Y = sqrtm(sqrtm(Y) @ A @ sqrtm(Y)) + w * sqrtm(sqrtm(Y) @ B @ sqrtm(Y))"
+        ],
+    },
+    "karcher_mean": {
+        "input": {"A": "n n positive_definite", "B": "n n positive_definite"},
+        "output": {"Y": "n n positive_definite"},
+        "defines": [
+            "logm(sqrtm(Y) @ inv(A) @ sqrtm(Y)) + logm(sqrtm(Y) @ inv(B) @ sqrtm(Y)) = zeros(n, n)"
+        ],
+    },
     "scaled_to_unit_trace": {
         "input": {"a": "n 1 positive"},
         "output": {"D": "n n diagonal positive_definite", "t": "1 1 positive"},
