@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mbp.expr.nodes import Expr, Var
+from mbp.expr import build, scalar
+from mbp.expr.nodes import Expr, Frechet, Var, topological
+from mbp.invariants.infer import is_
+
+_MOST_FACTORS = 64
 
 
 @dataclass(frozen=True)
@@ -13,7 +17,8 @@ class Definition:
     """What a layer computes: the currency between the user's words and the deriver.
 
     `inputs` and `outputs` are in the order of the signature; `defaults` holds default values of
-    scalar constants; `doc` is the author's sentence.
+    scalar constants; `doc` is the author's sentence. An integer power of a matrix that is not
+    known to be symmetric is kept as a product: only symmetric ones have an eigenframe.
     """
 
     name: str
@@ -23,6 +28,10 @@ class Definition:
     doc: str = ""
     as_dict: bool = False
 
+    def __post_init__(self) -> None:
+        outputs = {name: _multiplied_out(Y) for name, Y in self.outputs.items()}
+        object.__setattr__(self, "outputs", outputs)
+
     @property
     def differentiable(self) -> tuple[str, ...]:
         """The inputs that have a gradient, in order."""
@@ -31,3 +40,17 @@ class Definition:
             for name, x in self.inputs.items()
             if "constant" not in x.properties and "partition" not in x.properties
         )
+
+
+def _multiplied_out(e: Expr) -> Expr:
+    products: dict[Expr, Expr] = {}
+    for node in topological(e):
+        if not isinstance(node, Frechet) or node.order:
+            continue
+        factor = build.substitute(node.args[0], products)
+        base, p = node.g.as_base_exp()
+        power = base == scalar.X and p.is_Integer and abs(p) <= _MOST_FACTORS
+        if power and not is_(factor, "symmetric"):
+            factor = build.inv(factor) if p < 0 else factor
+            products[node] = build.matmul(*[factor] * abs(int(p)))
+    return build.substitute(e, products)

@@ -13,7 +13,7 @@ from mbp.derive.conditions import Conditions
 from mbp.derive.derivation import Derivation, Step
 from mbp.derive.implicit import variation_of
 from mbp.derive.proofs.stages import decomposition_proof, matrix_function_proof
-from mbp.derive.variation import Varied, is_constant, varied_down_to
+from mbp.derive.variation import Varied, check_arguments, is_constant, varied_down_to
 from mbp.expr import build
 from mbp.expr.dims import dim_names
 from mbp.expr.nodes import (
@@ -82,6 +82,8 @@ class _Deriver:
     def derivation(self) -> Derivation:
         outputs = {name: collapse(Y) for name, Y in self.definition.outputs.items()}
         self.outputs = outputs
+        for Y in outputs.values():
+            check_arguments(Y)
         self.stages = _stages(tuple(outputs.values()))
         self._open()
         levels = {stage: self._vary(stage) for stage in self.stages}

@@ -158,6 +158,16 @@ def _product_rule(node: Expr, d: Callable[[Expr], Expr]) -> Expr:
     return build.add(*terms) if terms else build.zeros(*node.shape)
 
 
+def check_arguments(e: Expr) -> None:
+    """Raises MbpError for a matrix function of what is not known to be symmetric."""
+    for node in topological(e):
+        if isinstance(node, Frechet) and not _is_symmetric(A := node.args[0]):
+            raise MbpError(
+                f"a matrix function needs a symmetric argument, which {A} is not known to be; "
+                f"declare it symmetric or write sym({A})"
+            )
+
+
 def _is_symmetric(A: Expr) -> bool:
     # A second derivation meets arguments that were symmetric by their form before simplification.
     return is_(A, "symmetric") or (
@@ -167,11 +177,6 @@ def _is_symmetric(A: Expr) -> bool:
 
 def _vary_matrix_function(node: Frechet, d: Callable[[Expr], Expr]) -> Varied:
     A, parameters, X = node.args[0], node.parameters, node.directions
-    if not _is_symmetric(A):
-        raise MbpError(
-            f"a matrix function needs a symmetric argument, which {A} is not known to be; "
-            f"declare it symmetric or write sym({A})"
-        )
     terms = []
     dA = d(A)
     if not build.is_zero(dA):

@@ -11,6 +11,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from benchmarks.exact import Pooling, eigenproblem, error, matrix, x
 from mbp.api import Layer
 from mbp.emit import emit_text, load
+from mbp.errors import MbpError
 
 DTYPE = torch.float64
 DEFINITE = {"ties": [1, 1, 1, 2, 2, 0.5], "near": [1, 1 + 1e-9, 1 + 1e-13, 2, 2 + 3e-7, 0.5]}
@@ -140,3 +141,18 @@ def test_second_derivatives_hold_at_ties(text):
     M = torch.zeros(4, 4, dtype=DTYPE, requires_grad=True)
     assert gradcheck(of, (M,))
     assert gradgradcheck(of, (M,))
+
+
+POWERS = ("powm(A, 3) @ x", "powm(A @ A, -2) @ x", "powm(powm(A, 2), 2) @ x")
+
+
+@pytest.mark.parametrize("text", POWERS)
+def test_an_integer_power_of_a_general_matrix_is_a_product(text):
+    assert Layer.from_text(text, A="n n invertible", x="n").check().passed
+
+
+@pytest.mark.parametrize("declaration", ["n n", "n n constant"])
+def test_a_matrix_function_of_a_general_matrix_is_refused(declaration):
+    layer = Layer.from_text("expm(A) @ x", A=declaration, x="n")
+    with pytest.raises(MbpError, match="declare it symmetric"):
+        layer.derive()

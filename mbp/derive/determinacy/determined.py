@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
 from mbp.decomposition import Decomposition
 from mbp.errors import MbpError
 from mbp.expr.dims import Dim
-from mbp.expr.nodes import Expr, Var, variables
+from mbp.expr.nodes import Expr, Var, Variation, variables
 from mbp.invariants.vocabulary import VOCABULARY
 
 if TYPE_CHECKING:
@@ -38,18 +38,43 @@ def flaw(definition: Decomposition, outputs: tuple[Var, ...], known: set[Var]) -
     inputs = tuple(x for x in definition.inputs if x in inside)
     whole = replace(definition, inputs=inputs, outputs=kept, equations=sides)
     names = ", ".join(y.name for y in outputs)
-    for variety in _varieties(whole):
+    empty: list[str] = []
+    varieties = list(_varieties(whole))
+    for variety in varieties:
         try:
             values = variety.point(np.random.default_rng(0), _STARTS)
         except MbpError as error:
-            return str(error)
+            empty.append(str(error))
+            continue
         given = (*inputs, *(y for y in kept if y in known))
         last = replace(variety, definition=replace(whole, inputs=given, outputs=outputs))
         if len(last.gauge(values)):
             return f"the equations leave {names} free: under-determined"
         if variety.restricted(values):
             return f"the equations for {names} restrict the inputs: inconsistent"
-    return None
+    return empty[0] if len(empty) == len(varieties) else None
+
+
+def residual(definition: Decomposition, variations: Mapping[str, Expr]) -> float:
+    """The largest residual of the varied equations with `variations`, relative to their terms."""
+    import numpy as np
+
+    from mbp.numeric.evaluate import evaluate
+
+    worst = 0.0
+    for variety in _varieties(definition):
+        try:
+            values = variety.point(np.random.default_rng(0), _STARTS)
+        except MbpError:
+            continue
+        along = np.random.default_rng(1).normal(size=len(N := variety.tangents(values))) @ N
+        changes = variety.split(along)
+        env: dict[Any, Any] = {**variety.sizes, **values}
+        env |= {Variation(x): changes[x] for x in definition.inputs}
+        changes |= {y: evaluate(variations[y.name], env) for y in definition.outputs}
+        size = max(1.0, *(float(np.abs(X).max()) for X in changes.values()))
+        worst = max(worst, float(np.abs(variety.varied(values, changes)).max()) / size)
+    return worst
 
 
 def moves(definition: Decomposition, output: Var) -> bool:
@@ -89,15 +114,18 @@ def _rank(definition: Decomposition, sizes: dict[str, int]) -> int:
 
 
 def small_sizes(definition: Decomposition) -> list[dict[str, int]]:
-    """Small numbers for the dimension names, unrelated names in either order."""
+    """Small numbers for the dimension names: rising by 1, and in the other order by 2.
+
+    Without a gap, n = k + 1 would make equations determine a vector that are not enough for more.
+    """
     letters = (*definition.inputs, *definition.outputs)
     names = sorted({s for x in letters for n in x.shape for s in n.free_symbols}, key=str)
     at_least = dimension_order(definition)
     found = []
-    for order in (names, names[::-1]):
+    for gap, order in ((1, names), (2, names[::-1])):
         sizes: dict[str, int] = {}
         for n in sorted(order, key=lambda n: sum(at_least(n, other) for other in names)):
-            sizes[n.name] = 2 + len(sizes)
+            sizes[n.name] = 2 + gap * len(sizes)
         found.append(sizes)
     return found
 

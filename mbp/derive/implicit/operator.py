@@ -57,16 +57,20 @@ def solved(equations: list[Equation], outputs: tuple[Var, ...]) -> tuple[Expr, d
     turned = any(node in {twin.dy for twin in twins}
                  for v in varied if not v.is_scalar for node in topological(v))
     symmetric = any(symmetry(y) and not y.is_scalar for y in outputs)
+    upright: dict[Expr, Expr] = {u.dy: u.matrix for u in unknowns}
+    rows = [(v, upright) for v in varied]
     if turned or (symmetric and not all(_own_transpose(v) for v in varied)):
-        varied += [_upright(normal(build.transpose(v))) for v in varied if not _own_transpose(v)]
         unknowns += twins
-    letters: dict[Expr, Expr] = {u.dy: u.matrix for u in unknowns}
-    upright: dict[Expr, Expr] = {u.dy: u.matrix for u in unknowns[: len(outputs)]}
+        letters = upright | {u.dy: u.matrix for u in twins}
+        crossed = upright | {Variation(u.output): build.transpose(u.matrix) for u in twins}
+        rows = [(v, upright if v.is_scalar else letters) for v in varied]
+        rows += [(v, crossed) for v in varied if v.is_scalar and twins]
+        rows += [(_turned(v), letters) for v in varied if not v.is_scalar and not _own_transpose(v)]
     nothing: dict[Expr, Expr] = {Variation(y): build.zeros(*y.shape) for y in outputs}
     blocks: list[Expr] = []
     right: list[Expr] = []
-    for v in varied:
-        linear = build.substitute(v, upright if v.is_scalar else letters)
+    for v, letters in rows:
+        linear = build.substitute(v, letters)
         if linear is not v:
             blocks.append(build.hstack(*(_coefficient(linear, u.letter) for u in unknowns)))
             right.append(build.vec(normal(build.negate(build.substitute(v, nothing)))))
@@ -140,6 +144,16 @@ def _upright(v: Expr) -> Expr:
                     *(_upright(normal(build.transpose(X))) for X in reversed(ways)),
                 )
     return build.substitute(v, turned)
+
+
+def _turned(v: Expr) -> Expr:
+    """vᵀ with diag(Xᵀ) for diag(X): what v says with dYᵀ in the place of dY."""
+    v = normal(build.transpose(v))
+    flipped: dict[Expr, Expr] = {
+        node: build.diag_vector(normal(build.transpose(node.args[0])))
+        for node in topological(v) if isinstance(node, DiagVec)
+    }
+    return _upright(build.substitute(v, flipped))
 
 
 def _own_transpose(v: Expr) -> bool:

@@ -129,7 +129,10 @@ class PairSystems:
         """Below (> 0), on (0) or above (< 0) the diagonal, for i > j."""
         if row == col:
             return {"ij": 1, "ji": -1, "ii": 0}[order]
-        return (self.frames.labels(X, 0).index(row) - self.frames.labels(X, 1).index(col))
+        rows, cols = self.frames.labels(X, 0), self.frames.labels(X, 1)
+        if row not in rows or col not in cols:
+            raise FrameError(f"the frames of {X} do not keep its triangle")
+        return rows.index(row) - cols.index(col)
 
     def check_patterns(self) -> None:
         """Raises FrameError when an unknown's zeros are not zeros of its transformed variation.

@@ -11,7 +11,7 @@ from typing import ClassVar
 import sympy as sp
 
 from mbp.decomposition import Decomposition
-from mbp.derive.determinacy.determined import dimension_order, flaw, moves
+from mbp.derive.determinacy.determined import dimension_order, flaw, moves, residual
 from mbp.derive.implicit.conditions import Condition, Gauge, conditions, gauges
 from mbp.derive.implicit.cores import Cores
 from mbp.derive.implicit.equations import Equation, equation, invariants
@@ -48,6 +48,7 @@ from mbp.expr import build
 from mbp.expr.nodes import Expr, Var, Variation, topological, variables
 
 _LONGEST = 72
+_SOLVED = 1e-6
 """A condition on a matrix of more characters than this is said in words."""
 
 
@@ -94,9 +95,13 @@ def solution(definition: Decomposition) -> Solution:
     for part in parts:
         for node in part.kernels.values():
             kernels["K" if not kernels else f"K{len(kernels) + 1}"] = whole.back(node)
+    found = {y.name: whole.variation(y, variations) for y in definition.outputs}
+    stacked = any(isinstance(part, Stacked) for part in parts)
+    if stacked and not residual(definition, found) < _SOLVED:
+        raise definition.refusal("no variation was found that solves the varied equations")
     return Solution(
         definition,
-        {y.name: whole.variation(y, variations) for y in definition.outputs},
+        found,
         kernels,
         parts,
         whole,

@@ -366,6 +366,21 @@ UNLISTED: dict[str, Any] = {
             "logm(sqrtm(Y) @ inv(A) @ sqrtm(Y)) + logm(sqrtm(Y) @ inv(B) @ sqrtm(Y)) = zeros(n, n)"
         ],
     },
+    "correlation_root": {
+        "input": {"A": "n n positive_definite"},
+        "output": {"D": "n n diagonal positive", "L": "n n lower_triangular"},
+        "defines": ["D @ A @ D = L @ L.T", "diagpart(L @ L.T) = eye(n)"],
+    },
+    "constrained_eigenvector": {
+        "input": {"A": "n n symmetric", "C": "k n full_row_rank"},
+        "output": {"x": "n 1", "l": "1 1", "m": "k 1"},
+        "defines": ["A @ x = l * x + C.T @ m", "C @ x = zeros(k, 1)", "x.T @ x = 1"],
+    },
+    "triangular_solve": {
+        "input": {"A": "n n lower_triangular invertible", "B": "n n lower_triangular"},
+        "output": {"Y": "n n lower_triangular"},
+        "defines": ["A @ Y = B"],
+    },
     "scaled_to_unit_trace": {
         "input": {"a": "n 1 positive"},
         "output": {"D": "n n diagonal positive_definite", "t": "1 1 positive"},
