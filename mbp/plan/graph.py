@@ -525,15 +525,16 @@ class Graph:
         return word
 
     def contracted(self, word: Word) -> Word:
-        """`word` with products that exist already as letters, where that is no dearer."""
+        """`word` with products that exist already as letters, the best first, none that is dearer."""
         if word not in self._contracted:
             options = [word]
             for length in range(len(word), 1, -1):
                 for i in range(len(word) - length + 1):
                     known = self._known(word[i : i + length])
                     if known is not None:
-                        options.append(self.contracted((*word[:i], known, *word[i + length :])))
-            self._contracted[word] = min(options, key=lambda w: (self.cost(w), len(w)))
+                        options.append((*word[:i], known, *word[i + length :]))
+            best = min(options, key=lambda w: (self.cost(w), len(w)))
+            self._contracted[word] = best if best is word else self.contracted(best)
         return self._contracted[word]
 
     def _associated(self, word: Word) -> Value:
