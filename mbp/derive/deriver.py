@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ from mbp.expr.nodes import (
 from mbp.invariants.infer import declared
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.rulebook import RULEBOOK
-from mbp.simplify import collapse, simplify
+from mbp.simplify import collapse, normal, simplify
 
 _NONLINEAR = (Frechet, Output, Kernel, Inverse, Map)
 
@@ -87,7 +87,7 @@ class _Deriver:
         self.stages = _stages(tuple(outputs.values()))
         self._open()
         levels = {stage: self._vary(stage) for stage in self.stages}
-        variations = self._compose(levels)
+        variations = {name: self._as_computed(dY) for name, dY in self._compose(levels).items()}
         cotangents: dict[str, Var] = {}
         seeds: dict[str, Expr] = {}
         for name, letter in cotangent_names(outputs, self.letter).items():
@@ -243,10 +243,28 @@ class _Deriver:
         for name, M in functionals.items():
             x = self.definition.inputs[name]
             dx = build.variation(x)
-            gradient = project(M, x)
+            gradient = self._as_computed(project(M, x))
             gradients[name] = gradient
             self._line(build.inner(M, dx), build.inner(gradient, dx), ("tangent projection",))
         return gradients
+
+    def _as_computed(self, e: Expr) -> Expr:
+        """`e` with what its functions are taken of written as the outputs have it.
+
+        A sum multiplied out may cancel, and would be decomposed a second time.
+        """
+        computed = {normal(A): A for A in self._arguments(*self.outputs.values())}
+        other: dict[Expr, Expr] = {
+            A: computed[form] for A in self._arguments(e)
+            if (form := normal(A)) in computed and computed[form] is not A
+        }
+        return build.substitute(e, other)
+
+    def _arguments(self, *roots: Expr) -> Iterator[Expr]:
+        for root in roots:
+            for node in topological(root):
+                if isinstance(node, _NONLINEAR):
+                    yield from (A for A in node.args if A.args)
 
     def _conditions(self) -> Conditions:
         inputs, outputs = self.definition.inputs, self.definition.outputs

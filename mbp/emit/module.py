@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -14,7 +15,7 @@ from mbp.derive.derivation import Derivation
 from mbp.emit.dialect import Dialect
 from mbp.emit.printer import Body, Names
 from mbp.errors import MbpError
-from mbp.expr.dims import ONE
+from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr, Output, Var, variables
 from mbp.expr.text import text
 from mbp.plan.cost import plan_cost
@@ -171,7 +172,7 @@ class ModuleText:
         for name in (*self.inputs, *self.cotangents):
             names.reserve(f"d{name}")
             names.reserve(f"grad_{name}")
-        for symbol in self._dims():
+        for symbol in self._dims:
             names.reserve(symbol.name)
         # What a saved value is called in the forward pass it is called everywhere.
         known = dict(zip(alike, slots))
@@ -185,17 +186,23 @@ class ModuleText:
                 names.give(value, output)
         return names
 
-    def _dims(self) -> dict[sp.Symbol, tuple[str, int]]:
-        """Where each dimension can be read."""
-        found: dict[sp.Symbol, tuple[str, int]] = {}
+    @cached_property
+    def _dims(self) -> dict[sp.Symbol, str]:
+        """The text that reads each dimension; from a product such as m*n after its factors."""
+        sizes: dict[str, Dim] = {}
         for name in self.tensors:
             x = self.inputs[name]
-            if x.is_scalar:
-                continue
-            sides = [(x.rows, -1)] if self._is_vector(name) else [(x.rows, -2), (x.cols, -1)]
-            for n, axis in sides:
-                if n.is_Symbol:
-                    found.setdefault(n, (name, axis))
+            if not x.is_scalar:
+                vector = self._is_vector(name)
+                sides = [(x.rows, -1)] if vector else [(x.rows, -2), (x.cols, -1)]
+                sizes |= {f"{name}.shape[{axis}]": n for n, axis in sides}
+        found: dict[sp.Symbol, str] = {}
+        for size, n in sizes.items():
+            if n.is_Symbol:
+                found.setdefault(n, size)
+        while fresh := dict(_factor(size, n, found) for size, n in sizes.items()
+                            if len(n.free_symbols - found.keys()) == 1):
+            found |= fresh
         return found
 
     def _is_vector(self, name: str) -> bool:
@@ -226,10 +233,10 @@ class ModuleText:
             saved if known else (), (), like,
         )  # fmt: skip
         self.others.append(other)
-        (rows, i), (cols, j) = (self._dims()[n] for n in (self.plan.wide.rows, self.plan.wide.cols))
+        rows, cols = (self._dims[n] for n in (self.plan.wide.rows, self.plan.wide.cols))
         call = f"return {other.name}({', '.join(other.parameters)})"
-        branch = (f"if {rows}.shape[{i}] < {cols}.shape[{j}]:", f"    {call}")
-        used = {*first.parameters, *other.parameters, rows, cols}
+        branch = (f"if {rows} < {cols}:", f"    {call}")
+        used = {*first.parameters, *other.parameters, *re.findall(r"\w+", rows + cols)}
         return replace(
             first,
             tensors=tuple(t for t in dict.fromkeys(tensors) if t in used),
@@ -243,7 +250,7 @@ class ModuleText:
         comments: Iterable[str], like: Mapping[str, str] | None,
     ) -> _Function:  # fmt: skip
         order = len(self._shape(self.tensors[0]).split())
-        body = Body(names.copy(), known, self.tensors[0], order, self._dims(), self.dialect)
+        body = Body(names.copy(), known, self.tensors[0], order, self._dims, self.dialect)
         texts = body.print(program, wishes, keep, like)
         kept = [names.name(v) for v in keep if v not in program.results.values()]
         returned = []
@@ -516,7 +523,7 @@ class ModuleText:
 
     def _requirements(self) -> list[dict[str, str]]:
         """The conditions on dimensions under which the decompositions exist."""
-        dims = {symbol.name: f"{x}.shape[{axis}]" for symbol, (x, axis) in self._dims().items()}
+        dims = {symbol.name: size for symbol, size in self._dims.items()}
         found: dict[str, dict[str, str]] = {}
         for node in self.plan.decomposed:
             for left, relation, right in _dimension_conditions(node):
@@ -637,3 +644,14 @@ def source_texts(derivation: Derivation) -> list[str]:
         *(f"{name} = {text(Y)}" for name, Y in layer.outputs.items()),
         repr(sorted(layer.defaults.items())),
     ]
+
+
+def _factor(size: str, product: Dim, known: Mapping[sp.Symbol, str]) -> tuple[sp.Symbol, str]:
+    """The one unknown factor of a product of dimensions, and the text that computes it."""
+    (unknown,) = product.free_symbols - known.keys()
+    power = sp.degree(product, unknown)
+    rest = product / unknown**power
+    if rest != 1:
+        factor = str(rest.subs({s: sp.Symbol(text) for s, text in known.items()}))
+        size = f"{size} // {factor if rest.is_Atom else f'({factor})'}"
+    return unknown, size if power == 1 else f"round(({size}) ** (1 / {power}))"

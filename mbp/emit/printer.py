@@ -124,7 +124,7 @@ class Body:
         known: Iterable[Value],
         reference: str,
         order: int,
-        dims: Mapping[sp.Symbol, tuple[str, int]],
+        dims: Mapping[sp.Symbol, str],
         dialect: Dialect,
     ) -> None:
         self.names = names
@@ -212,8 +212,7 @@ class Body:
         for n in sorted(self._used_dims, key=lambda n: str(n.name)):
             if n.name not in used:
                 continue
-            name, axis = self._dims[n]
-            lines.append(f"{n.name} = {name}.shape[{axis}]")
+            lines.append(f"{n.name} = {self._dims[n]}")
         return lines
 
     def _is_cheap(self, value: Value) -> bool:

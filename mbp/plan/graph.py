@@ -525,7 +525,7 @@ class Graph:
         return word
 
     def contracted(self, word: Word) -> Word:
-        """`word` with products that exist already as letters, the best first, none that is dearer."""
+        """`word` with products that exist already as letters, the best first, none dearer."""
         if word not in self._contracted:
             options = [word]
             for length in range(len(word), 1, -1):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from typing import Any
 
+import sympy as sp
+
 from mbp.derive.derivation import Derivation, Step
+from mbp.expr import build
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Kernel, Output
 from mbp.expr.text import text
@@ -13,6 +18,9 @@ from mbp.invariants.declare import declaration_text
 from mbp.present.entries import entries
 from mbp.present.page import Page, page
 from mbp.present.text import entry_rows
+
+_CONSTANTS: dict[Expr, str] = {build.number(sp.pi): repr(math.pi)}
+"""The numbers that have a name here but none in the grammar."""
 
 
 def rendered(derivation: Derivation) -> str:
@@ -26,6 +34,7 @@ def data(derivation: Derivation) -> dict[str, Any]:
     A line of the proof that is pure text joins the note of the formula after it.
     """
     shown = page(derivation, masks=True)
+    shown = replace(shown, names={**shown.names, **_CONSTANTS})
     return {
         "layer": shown.definition.name,
         "inputs": shown.inputs,

@@ -216,7 +216,7 @@ class _Instance:
     def plain(self, values: Mapping[Expr, Tensor]) -> dict[str, Tensor]:
         """The definition's outputs as matrices, by plain torch operations."""
         try:
-            return plain_forward(self.definition.outputs, values)
+            return plain_forward(self.definition.outputs, values, self.sizes)
         except RuntimeError:  # an input outside the domain, such as W1 < 0
             return {"outside": torch.tensor(float("nan"))}
 

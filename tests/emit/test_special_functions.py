@@ -22,3 +22,16 @@ def test_a_bessel_function_of_a_matrix_is_right():
 def test_a_function_that_the_target_lacks_is_named_with_what_there_is():
     with pytest.raises(MbpError, match=r"torch target has no function airyai.*erfinv"):
         mbp.Layer.from_text("airyai(x)", x="n").compile()
+
+
+@pytest.mark.parametrize("target", ["torch", "numpy", "jax"])
+@pytest.mark.parametrize(
+    ("text", "declarations"),
+    [
+        ("tr(unvec(x, n, n) @ unvec(x, n, n))", {"x": "n*n"}),
+        ("sumsq(unvec(x, m, n) @ b)", {"x": "m*n", "b": "n"}),
+        ("sumsq(kron(X, eye(n)) @ b)", {"X": "k k", "b": "k*n"}),
+    ],
+)
+def test_a_dimension_is_read_from_a_product(text, declarations, target):
+    assert mbp.Layer.from_text(text, **declarations).check(target=target).passed

@@ -6,6 +6,7 @@ import mpmath
 import pytest
 import torch
 
+import mbp
 from mbp.generated.ncuts_j1 import ncuts_j1
 from mbp.generated.ncuts_j2 import ncuts_j2
 
@@ -51,3 +52,19 @@ def test_the_gradient_loses_no_more_than_the_condition_number_takes(layer, exact
     size = float(F.grad.norm() * V.norm())
     condition = float(torch.linalg.cond(F.detach()))
     assert abs(float((F.grad * V).sum()) - expected) <= 20 * 2.2e-16 * condition * size
+
+
+def test_a_difference_inside_a_function_is_not_multiplied_out():
+    @mbp.layer(F="m d", mu="d")
+    def scatter_root(F, mu):
+        X = F - mbp.ones("m") @ mu.T
+        return mbp.sqrtm(X.T @ X)
+
+    torch.manual_seed(0)
+    F = (torch.randn(40, D, dtype=torch.float64) + 1e5).requires_grad_()
+    mu = F.detach().mean(0).requires_grad_()
+    G = torch.randn(D, D, dtype=torch.float64)
+    found = torch.autograd.grad((scatter_root(F, mu) * G).sum(), F)[0]
+    q, U = torch.linalg.eigh((F - mu).mT @ (F - mu))
+    expected = torch.autograd.grad(((U * q.sqrt()) @ U.mT * G).sum(), F)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
+import mbp
 from mbp.definition import Definition
 from mbp.derive.derivation import Derivation, Step
 from mbp.expr import build, scalar
@@ -252,3 +253,10 @@ def test_an_output_of_a_decomposition_keeps_the_layers_letter():
     assert data["gradients"]["A"] == "T @ G"
     assert data["where"]["T"]["of"] == "cholesky(A)"
     assert "T = cholesky(A)" in Derivation(layer, {"T": G}, {}, {}, {"A": L @ G}).to_text()
+
+
+def test_json_writes_pi_as_a_number():
+    derived = mbp.Layer.from_text("sum(erf(x))", x="n").derive()
+    slope = json.loads(derived.to_json())["gradients"]["x"]
+    assert "pi" not in slope
+    assert "3.14159" in slope
