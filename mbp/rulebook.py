@@ -237,7 +237,7 @@ class Rulebook:
 
     def _add_decomposition(self, name: str, table: Mapping[str, Any]) -> None:
         if name in self._decompositions:
-            raise RuleError("there is a decomposition of this name already")
+            raise RuleError("there is a decomposition of this name already; choose another")
         if "file" in table:  # the built-in `inv` is the grammar's own, from its equation
             check_name(name)
         _check_torch_name(table.get("forward"))

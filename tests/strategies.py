@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mbp.expr import build
 from mbp.expr.dims import ONE, Dim, dim
-from mbp.expr.nodes import Expr, Var
+from mbp.expr.nodes import Expr, Number, Var
 from mbp.invariants.declare import declare
 from mbp.rulebook import RULEBOOK
 
@@ -310,7 +310,7 @@ class _Grower:
             lambda: same() / self._nonzero(ONE, ONE, below),
             lambda: same() / self._nonzero(rows, cols, below),
             lambda: self.formal(cols, rows, below).T,
-            lambda: build.power(self._nonzero(rows, cols, below), self._number()),
+            lambda: self._power(self._nonzero(rows, cols, below)),
             lambda: build.power(same(), self.scalar(below)),
             lambda: build.apply(self.pick(*SMOOTH_ANYWHERE, *KINKED, "floor", "digamma"), same()),
             lambda: build.variation(same()),
@@ -347,6 +347,10 @@ class _Grower:
 
     def _function(self) -> sp.Expr:
         return build.scalar.parse_scalar(self.pick(*SYMMETRIC_FUNCTIONS, *DEFINITE_FUNCTIONS))
+
+    def _power(self, A: Expr) -> Expr:
+        """A to a number; a number stays, for not every power of one is real."""
+        return A if isinstance(A, Number) else build.power(A, self._number())
 
     def _number(self) -> Expr:
         return self.pick(

@@ -146,6 +146,21 @@ def test_a_definition_that_fails_later_still_names_its_file(tmp_path: Path) -> N
         mbp.grad("tr(half(A)[0])", wrt="A", A="n n invertible")
 
 
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [("cholesy", "PyTorch has no function torch.linalg.cholesy"), ("qr", "returns 2 tensors")],
+)
+def test_a_forward_that_pytorch_does_not_have_is_named(
+    function: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "root.toml").write_text(
+        "[root]\ninput={A='n n positive_definite'}\noutput={L='n n lower_triangular'}\n"
+        f"defines=['A = L @ L.T']\nforward={{torch='torch.linalg.{function}'}}"
+    )
+    assert main(["--rules", str(tmp_path), "check", "root"]) == 2
+    assert said in capsys.readouterr().err
+
+
 def _installed(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     package, info = folder / "my_rules", folder / "my_rules-1.0.dist-info"
     package.mkdir()

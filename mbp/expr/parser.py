@@ -98,6 +98,15 @@ def parse_outputs(
     return _Reader(text, names, rules or {}).whole()
 
 
+def _hint(source: str) -> str | None:
+    """What is meant by a spelling from elsewhere."""
+    if not source:
+        return "it is empty"
+    if "'" in source:
+        return "the transpose of X is X.T"
+    return "a norm is norm(x), its square sumsq(x)" if "||" in source else None
+
+
 class _Reader:
     def __init__(self, text: str, names: Mapping[str, Expr], rules: Mapping[str, Function]) -> None:
         self.text = text
@@ -113,7 +122,7 @@ class _Reader:
                 tree = ast.parse(self.source, mode="eval")
         except SyntaxError as error:
             raise MbpError(
-                "this is not an expression",
+                f"this is not an expression: {_hint(self.source) or error.msg}",
                 text=self.source,
                 column=max((error.offset or 1) - 1, 0),
             ) from None

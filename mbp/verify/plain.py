@@ -177,9 +177,17 @@ class _Reader:
             options["rtol"] = RANK_TOLERANCE
         function: Any = torch
         for part in forward.function.split(".")[1:]:
-            function = getattr(function, part)
+            function = getattr(function, part, None)
+        if function is None:
+            raise MbpError(f"{node.rule}: PyTorch has no function {forward.function}")
         result = function(*args, **options)
-        values = dict(zip(forward.returns, result if isinstance(result, tuple) else (result,)))
+        results = result if isinstance(result, tuple) else (result,)
+        if len(results) != len(forward.returns):
+            raise MbpError(
+                f"{node.rule}: {forward.function} returns {len(results)} tensors; "
+                f"name them in `returns`, which has {', '.join(forward.returns)}"
+            )
+        values = dict(zip(forward.returns, results))
         found: dict[str, Tensor] = {}
         for Y in rule.outputs:
             value = values[Y.name] if Y.name in values else values[f"{Y.name}.T"].mT

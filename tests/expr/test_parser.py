@@ -261,3 +261,12 @@ def test_nothing_of_a_hostile_text_reaches_the_file_system(tmp_path: Path) -> No
         capture_output=True, timeout=60,
     )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("X'", "the transpose of X is X.T"), ("tr(X", "never closed"), ("", "it is empty")],
+)
+def test_a_spelling_from_elsewhere_gets_a_hint(text, hint):
+    with pytest.raises(MbpError, match=hint):
+        parse(text, {})
