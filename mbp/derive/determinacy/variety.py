@@ -233,7 +233,8 @@ class Variety:
             if "full_column_rank" in known and np.linalg.svd(X, compute_uv=False)[-1] < 1e-2:
                 return False
         return all(
-            np.linalg.svd(values[x], compute_uv=False)[self.rank - 1] > 1e-2 for x in self.factors
+            int((np.linalg.svd(values[x], compute_uv=False) > 1e-2).sum()) >= self.rank
+            for x in self.factors
         )
 
     def tangents(self, values: Values) -> Array:
