@@ -94,6 +94,7 @@ def main() -> None:
         optimizer.step()
         if rank == 0 and (step % 20 == 0 or step == arguments.steps - 1):
             print(f"step {step:4d}   loss of the first process {loss:.4f}", flush=True)
+    dist.barrier()  # a process that leaves early would break the connections of the others
     dist.destroy_process_group()
 
 
