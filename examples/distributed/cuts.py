@@ -163,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             m = WIDTH * options.height
             print(f"step {step:4d}   {options.objective} {J:.6f}   m = {m}   {sent} bytes sent",
                   flush=True)  # fmt: skip
+    dist.barrier()  # a process that leaves early would break the connections of the others
     dist.destroy_process_group()
 
 
