@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from mbp.definition import Definition
@@ -253,12 +254,16 @@ class _Deriver:
 
         A sum multiplied out may cancel, and would be decomposed a second time.
         """
-        computed = {normal(A): A for A in self._arguments(*self.outputs.values())}
         other: dict[Expr, Expr] = {
-            A: computed[form] for A in self._arguments(e)
-            if (form := normal(A)) in computed and computed[form] is not A
+            A: self._computed[form] for A in self._arguments(e)
+            if (form := normal(A)) in self._computed and self._computed[form] is not A
         }
         return build.substitute(e, other)
+
+    @cached_property
+    def _computed(self) -> dict[Expr, Expr]:
+        """What the outputs take functions of, by its normal form."""
+        return {normal(A): A for A in self._arguments(*self.outputs.values())}
 
     def _arguments(self, *roots: Expr) -> Iterator[Expr]:
         for root in roots:

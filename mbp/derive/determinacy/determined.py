@@ -56,12 +56,15 @@ def flaw(definition: Decomposition, outputs: tuple[Var, ...], known: set[Var]) -
 
 
 def residual(definition: Decomposition, variations: Mapping[str, Expr]) -> float:
-    """The largest residual of the varied equations with `variations`, relative to their terms."""
+    """The largest residual of the varied equations with `variations`, relative to their terms.
+
+    nan where a variation is not finite at a random point.
+    """
     import numpy as np
 
     from mbp.numeric.evaluate import evaluate
 
-    worst = 0.0
+    found = [0.0]
     for variety in _varieties(definition):
         try:
             values = variety.point(np.random.default_rng(0), _STARTS)
@@ -72,9 +75,9 @@ def residual(definition: Decomposition, variations: Mapping[str, Expr]) -> float
         env: dict[Any, Any] = {**variety.sizes, **values}
         env |= {Variation(x): changes[x] for x in definition.inputs}
         changes |= {y: evaluate(variations[y.name], env) for y in definition.outputs}
-        size = max(1.0, *(float(np.abs(X).max()) for X in changes.values()))
-        worst = max(worst, float(np.abs(variety.varied(values, changes)).max()) / size)
-    return worst
+        size = float(np.max([1.0, *(np.abs(X).max() for X in changes.values())]))
+        found.append(float(np.abs(variety.varied(values, changes)).max()) / size)
+    return float(np.max(found))  # unlike `max`, it keeps nan
 
 
 def moves(definition: Decomposition, output: Var) -> bool:

@@ -130,10 +130,10 @@ def _varied(e: Equation, outputs: tuple[Var, ...]) -> Expr:
     v = normal(build.substitute(v, fixed))
     if has(v, "diagonal") and not v.is_scalar:
         v = normal(build.diag_vector(v))
-    return _upright(v)
+    return _moved_inward(v)
 
 
-def _upright(v: Expr) -> Expr:
+def _moved_inward(v: Expr) -> Expr:
     """v with Df(A)[X]ᵀ as Df(A)[Xᵀ], since A is symmetric: the transposes meet the variations."""
     turned: dict[Expr, Expr] = {}
     for node in topological(v):
@@ -141,7 +141,7 @@ def _upright(v: Expr) -> Expr:
             case Transpose(args=(Frechet(args=(A, *_), directions=ways) as D,)):
                 turned[node] = build.frechet(
                     D.g, A, D.parameters,
-                    *(_upright(normal(build.transpose(X))) for X in reversed(ways)),
+                    *(_moved_inward(normal(build.transpose(X))) for X in reversed(ways)),
                 )
     return build.substitute(v, turned)
 
@@ -153,7 +153,7 @@ def _turned(v: Expr) -> Expr:
         node: build.diag_vector(normal(build.transpose(node.args[0])))
         for node in topological(v) if isinstance(node, DiagVec)
     }
-    return _upright(build.substitute(v, flipped))
+    return _moved_inward(build.substitute(v, flipped))
 
 
 def _own_transpose(v: Expr) -> bool:

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbp.decomposition import read_decomposition
-from mbp.derive.determinacy.determined import small_sizes
+from mbp.derive.determinacy.determined import residual, small_sizes
 from mbp.derive.determinacy.variety import Variety
 from mbp.derive.implicit import variation_of
 from mbp.derive.implicit.solver import Solution
+from mbp.expr import build
 from mbp.resources import rules_table
 from mbp.verify.oracle import curve_error, linear_error
 
@@ -416,12 +417,26 @@ def test_the_variation_is_the_slope_along_a_curve_of_solutions(name: str) -> Non
     assert curve_error(variety, found.variations, np.random.default_rng(3)) < 1e-6
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+ALTERED: dict[str, Any] = {
+    "as derived": lambda dY: dY,
+    "doubled": lambda dY: build.scale(build.number(2), dY),
+    "not a number": lambda dY: build.apply("log", build.negate(build.ones(*dY.shape))),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("how", ALTERED)
+def test_only_what_was_derived_leaves_no_residual(how: str) -> None:
+    found = solved("lyapunov")
+    altered = {name: ALTERED[how](dY) for name, dY in found.variations.items()}
+    assert (residual(found.definition, altered) < 1e-6) is (how == "as derived")
+
+
+# An empty block of the full decomposition has no dimension.
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "svd_full"])
 def test_square_matrices_are_no_special_case(name: str) -> None:
     found = solved(name)
     sizes = dict.fromkeys(small_sizes(found.definition)[0], 3)
-    if name == "svd_full" or "k" in sizes:
-        pytest.skip("an empty block has no dimension, and a factor is thin")
     variety = Variety(found.definition, sizes, rank=2)
     assert linear_error(variety, found.variations, np.random.default_rng(4)) < 1e-10
 
