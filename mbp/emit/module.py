@@ -30,6 +30,11 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
         "singular values below rtol times the largest count as zero (None: max(m, n) eps, or √eps "
         "where only the range of a factor matters)",
     ),
+    "gram": (
+        "bool", "False",
+        "takes the range of a factor F from FᵀF: quicker, and as accurate while the singular values "
+        "that count stay above 1e-5 of the largest (float64; 1e-2 in float32)",
+    ),
     "on_tie": (
         'Literal["nan", "raise"]', '"nan"',
         "at equal eigenvalues or singular values the gradient is nan, or (eager only) an error",
@@ -78,7 +83,7 @@ class _Function:
 
     @property
     def declared(self) -> list[str]:
-        types = {"rtol": "float | None", "on_tie": "str"}
+        types = {"rtol": "float | None", "gram": "bool", "on_tie": "str"}
         return [f"{t}: {self.array}" for t in self.tensors] + [
             f"{c}: {types.get(c, 'float')}" for c in self.constants
         ]
@@ -151,6 +156,8 @@ class ModuleText:
         values = [v for program in self._programs() for v in program.values]
         if option == "on_tie":
             return any(v.op in ("with_diagonal", "gap_kernel", "over_gaps") for v in values)
+        if option == "gram":
+            return any(v.op == "right_frame" for v in values)
         return any(map(decides_rank, values))
 
     def _has_own_derivative(self) -> bool:

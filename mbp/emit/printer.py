@@ -32,7 +32,8 @@ from mbp.plan.value import Form, Value
 _WIDTH = 80
 
 _COUNTS = {
-    "eigh": 2, "lu_factor": 3, "svd_frame": 3, "orthogonal_frame": 4, "range_frame": 3,
+    "eigh": 2, "lu_factor": 3, "svd_frame": 3, "orthogonal_frame": 4, "right_frame": 2,
+    "range_frame": 3,
 }  # fmt: skip
 
 _TRANSPARENT = ("as_column", "as_diagonal")
@@ -346,6 +347,8 @@ class Body:
                 return self._scale(args[0], args[1])
             case "add":
                 return self._add(args)
+            case "multiply" if len(args) == 2 and args[0] is args[1]:
+                return self._word("square", args[:1]), ATOM
             case "multiply" | "scale_rows" | "outer":
                 return self._multiply(args)
             case "matmul":
@@ -497,10 +500,6 @@ class Body:
 
     def _sum(self, A: Value) -> Piece:
         axes = "-2" if A.cols == ONE else "(-2, -1)"
-        is_square = A.op == "multiply" and len(A.args) == 2 and A.args[0] is A.args[1]
-        if is_square and not self._is_line(A):
-            squared = self._word("square", A.args[:1])
-            return self._word("sum", (), A=squared, axes=axes), ATOM
         return self._word("sum", (A,), axes=axes), ATOM
 
     def _power(self, A: Value, p: Value) -> Piece:

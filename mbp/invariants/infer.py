@@ -132,18 +132,22 @@ def _are_transposes(A: Expr, B: Expr) -> bool:
     """Whether A is Bᵀ, of sums term by term."""
     if isinstance(A, Sum) and isinstance(B, Sum):
         return {_turned(_turned(term)) for term in A.args} == {_turned(term) for term in B.args}
-    return _plain(A) is transposed(B)
+    return _plain(A) is transposed(B) or _turned(_turned(A)) is _turned(B)
 
 
 def _turned(A: Expr) -> Expr:
     """Aᵀ with the transposes at the letters."""
     match A:
-        case Transpose(args=(Product() as X,)):
+        case Transpose(args=(Product() | Hadamard() | Map() as X,)):
             return _turned(_turned(X))
         case Product():
             return build.matmul(*(_turned(factor) for factor in reversed(A.args)))
         case Scale(args=(c, X)):
             return build.scale(c, _turned(X))
+        case Hadamard():
+            return build.hadamard(*sorted(map(_turned, A.args), key=str))
+        case Map(args=(X, *exponents)):
+            return build.rebuild(A, (_turned(X), *exponents))
     return build.negate(A) if is_(A, "antisymmetric") else transposed(A)
 
 

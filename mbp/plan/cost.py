@@ -104,9 +104,15 @@ def _orthogonal_frame(m: Dim, n: Dim) -> sp.Expr:
     return _decomposition(m, n, "qr") + _decomposition(n, n, "svd")
 
 
+def _right_frame(m: Dim, n: Dim) -> sp.Expr:
+    # The same without Q.
+    return 2 * m * n**2 + _decomposition(n, n, "svd")
+
+
 _FLOPS: dict[str, Callable[[Value], sp.Expr]] = {
     "matmul": lambda v: 2 * v.rows * v.args[0].cols * v.cols,
     "orthogonal_frame": lambda v: _orthogonal_frame(*v_shape(v.args[0])),
+    "right_frame": lambda v: _right_frame(*v_shape(v.args[0])),
     "range_frame": lambda v: 9 * v.args[0].rows ** 3,
     "spread": lambda v: _entries(v),
     "class_sums": lambda v: v.args[0].rows * v.cols,

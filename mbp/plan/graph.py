@@ -38,6 +38,8 @@ class Graph:
         """The values that are their own transposes, besides those whose operation says so."""
         self._partitions: set[Value] = set()
         self._replaced: dict[Word, Word] = {}
+        self._spellings: dict[Value, tuple[Spelling, ...]] = {}
+        self._spelled: dict[Word, Word] = {}
 
     def make(
         self,
@@ -53,6 +55,12 @@ class Graph:
             serial = len(self._interned)
             self._interned[key] = Value(op, args, data, shape[0], shape[1], form, serial)
         return self._interned[key]
+
+    def rebuilt(self, v: Value, args: Word) -> Value:
+        """The same operation on other operands."""
+        if args == v.args:
+            return v
+        return self.make(v.op, *args, data=v.data, shape=v_shape(v), form=v.form)
 
     def size(self, n: Dim) -> int:
         """The representative size of a dimension."""
@@ -149,11 +157,9 @@ class Graph:
             return v
         if v.op == "scale":
             return self.scale(v.args[0], self.transpose(v.args[1]))
-        if v.form is Form.INVERSE:
-            return self.make(
-                "inverse_of", *v.args, data=(v.data[0], not v.data[1]), shape=(v.cols, v.rows),
-                form=Form.INVERSE,
-            )  # fmt: skip
+        if v.form in (Form.INVERSE, Form.PINV):
+            data = (*v.data[:-1], not v.data[-1])
+            return self.make(v.op, *v.args, data=data, shape=(v.cols, v.rows), form=v.form)
         if v.op == "ones":
             return self.make("ones", shape=(v.cols, v.rows))
         if v.op == "scale_rows" and v.args[1].op == "transpose":
@@ -366,13 +372,23 @@ class Graph:
             return self.scale(v.args[0], self.row_sum(v.args[1]))
         if v.cols == ONE:
             return v
-        if v.op in ("multiply", "scale_rows"):
-            bare = v.args if v.op == "multiply" else (v,)
-            weights = [self.column(A.args[0]) for A in bare if A.op == "scale_rows"]
-            if weights:
-                inner = [A.args[1] if A.op == "scale_rows" else A for A in bare]
-                return self.hadamard(*weights, self.row_sum(self.hadamard(*inner)))
+        weights, bare = self._weighted_rows(v)
+        if weights:
+            return self.hadamard(*weights, self.row_sum(bare))
         return self.make("row_sum", self.dense(v), shape=(v.rows, ONE))
+
+    def _weighted_rows(self, v: Value) -> tuple[list[Value], Value]:
+        """The columns that scale the rows of v, and v without them."""
+        factors = v.args if v.op == "multiply" else (v,)
+        if v.op == "transpose" and v.args[0].op in ("multiply", "scale_cols"):
+            inner = v.args[0].args if v.args[0].op == "multiply" else v.args
+            if any(A.op == "scale_cols" for A in inner):
+                weights = [self.column(A.args[1]) for A in inner if A.op == "scale_cols"]
+                rest = [A.args[0] if A.op == "scale_cols" else A for A in inner]
+                return weights, self.transpose(self.hadamard(*rest))
+        weights = [self.column(A.args[0]) for A in factors if A.op == "scale_rows"]
+        rest = [A.args[1] if A.op == "scale_rows" else A for A in factors]
+        return weights, self.hadamard(*rest)
 
     def sum(self, v: Value) -> Value:
         """The sum of all entries."""
@@ -384,6 +400,8 @@ class Graph:
             return self.sum(v.args[0])
         if v.form is Form.DIAGONAL:
             v = self.column(v)
+        if v.op == "multiply" and any(A.op == "scale_cols" for A in v.args):
+            return self.sum(self.row_sum(self.transpose(v)))
         if v.op == "ones":
             count = (sp.expand(v.rows * v.cols),)
             return self.make("size", data=count, shape=(ONE, ONE), form=Form.NUMBER)
@@ -410,6 +428,11 @@ class Graph:
         how = "definite" if definite else triangle or "general"
         return self.make("inverse_of", v, data=(how, False), shape=v_shape(v), form=Form.INVERSE)
 
+    def pinv(self, A: Value, M: Value) -> Value:
+        """(A M)⁺ for an M that makes the columns of A M orthonormal up to rounding."""
+        shape = (M.cols, A.rows)
+        return self.make("pinv_of", A, M, data=(False,), shape=shape, form=Form.PINV)
+
     def partition(self, E: Value) -> Value:
         """The partition E; products with it sum over its classes or spread over its rows."""
         self._partitions.add(E)
@@ -435,7 +458,7 @@ class Graph:
 
     def product(self, word: Word) -> Value:
         """The matrix product of `word` in the cheapest order, given what exists already."""
-        word = self.rewritten(word)
+        word = self.rewritten(self.spelled(word))
         c = self.number(sp.Integer(1))
         bare: list[Value] = []
         for factor in word:
@@ -456,7 +479,7 @@ class Graph:
         """Tr(A₁ ⋯ Aₙ) as the inner product of the two halves that are cheapest to form."""
         word = self.rewritten(word)
         if len(word) == 1:
-            return self.trace(self.dense(word[0]) if word[0].form is Form.INVERSE else word[0])
+            return self.trace(self.dense(self.product(word)))
         _, turn, cut = self._halves(word)
         turned = word[turn:] + word[:turn]
         left, right = self.product(turned[:cut]), self.product(turned[cut:])
@@ -481,6 +504,8 @@ class Graph:
         """The diagonal of A₁ ⋯ Aₙ as a column, from the two halves that are cheapest to form."""
         word = self.rewritten(word)
         if len(word) == 1:
+            word = self.spelled(word)
+        if len(word) == 1:
             return self.diagonal_of(word[0])
         for D, rest in ((word[0], word[1:]), (word[-1], word[:-1])):
             if D.form is Form.DIAGONAL:
@@ -495,19 +520,20 @@ class Graph:
 
     def cost(self, word: Word) -> float:
         """The flops of a product in its cheapest order, at the representative sizes."""
-        return self._order(word).cost
+        return self._order(self.spelled(word)).cost
 
     def _formed(self, word: Word) -> float:
         """The flops of a product that is needed as a matrix, be it one inverse alone."""
-        if len(word) > 1 or word[0].form is not Form.INVERSE:
+        if len(word) > 1 or word[0].form not in (Form.INVERSE, Form.PINV):
             return self.cost(word)
-        return 2.0 * self.size(word[0].rows) ** 3
+        return 2.0 * self.size(word[0].rows) ** 3 if word[0].form is Form.INVERSE else math.inf
 
     def know(self, word: Word, value: Value) -> None:
         """Notes that `value` is the product of `word`."""
         self._words[word] = value
         self._orders.clear()
         self._contracted.clear()
+        self._spelled.clear()
 
     def replace(self, pair: Word, word: Word) -> None:
         """Notes that two neighbouring letters are to be spelled as `word` from now on."""
@@ -516,6 +542,31 @@ class Graph:
 
     def _mirrored(self, word: Word) -> Word:
         return tuple(self.transpose(factor) for factor in reversed(word))
+
+    def spell(self, letter: Value, *spellings: Spelling) -> None:
+        """Notes the words that a letter stands for; each product takes the cheapest."""
+        self._spellings[letter] = spellings
+        turned = tuple(Spelling(self._mirrored(s.word), s.extra) for s in spellings)
+        if self.transpose(letter) is not letter:
+            self._spellings[self.transpose(letter)] = turned
+        self._spelled.clear()
+
+    def spelled(self, word: Word) -> Word:
+        """`word` with its letters that have spellings in those that cost least together."""
+        if word not in self._spelled:
+            options = self._spelled_ways(word)
+            best = min(options, key=lambda s: self._order(s.word).cost + s.extra)
+            self._spelled[word] = best.word
+        return self._spelled[word]
+
+    def _spelled_ways(self, word: Word) -> list[Spelling]:
+        ways = [Spelling(())]
+        for letter in word:
+            spellings = self._spellings.get(letter, (Spelling((letter,)),))
+            ways = [
+                Spelling(way.word + s.word, way.extra + s.extra) for way in ways for s in spellings
+            ]
+        return ways
 
     def rewritten(self, word: Word) -> Word:
         """`word` with the neighbours that have another spelling spelled so."""
@@ -576,7 +627,7 @@ class Graph:
 
     def _new_order(self, word: Word) -> _Order:
         if len(word) == 1:
-            return _Order(0.0, 1, word[0].form, self._divides(word[0]))
+            return _Order(0.0, 1, word[0].form, word[0])
         known = self._known(word)
         if known is not None:
             return _Order(0.0, 1, known.form)
@@ -588,14 +639,18 @@ class Graph:
         r, k, c = (self.size(n) for n in (word[0].rows, word[cut].rows, word[-1].cols))
         forms = (left.form, right.form)
         form = Form.MATRIX
-        if forms == (Form.DIAGONAL, Form.DIAGONAL):
+        if Form.PINV in forms:
+            cost = 6.0 * r * k * c if _fits(left.letter, right.letter) else math.inf
+        elif forms == (Form.DIAGONAL, Form.DIAGONAL):
             cost, form = float(k), Form.DIAGONAL
         elif Form.INVERSE in forms:
             cost = 2.0 * r * k * c
         elif Form.DIAGONAL in forms:
             cost = float(r * c)
-        elif left.is_partition or right.is_partition:
-            cost = float(max(r, k) * c if left.is_partition else r * max(k, c))
+        elif self._divides(left.letter):
+            cost = float(max(r, k) * c)
+        elif self._divides(right.letter):
+            cost = float(r * max(k, c))
         else:
             cost = 2.0 * r * k * c
         return _Order(left.cost + right.cost + cost, cut, form)
@@ -607,6 +662,8 @@ class Graph:
             (a, A) = (left.args[0], left.args[1]) if left.op == "scale" else (one, left)
             (b, B) = (right.args[0], right.args[1]) if right.op == "scale" else (one, right)
             return self.scale(self.scale(a, b), self._multiply(A, B))
+        if Form.PINV in (left.form, right.form):
+            return self._fit(left, right)
         if left.form is Form.INVERSE or right.form is Form.INVERSE:
             return self._solve(left, right)
         if left.form is Form.DIAGONAL and right.form is Form.DIAGONAL:
@@ -636,15 +693,29 @@ class Graph:
             )
         return self.make("matmul", left, right, shape=shape)
 
-    def _divides(self, v: Value) -> bool:
+    def _divides(self, v: Value | None) -> bool:
         """Whether v is a partition or the transpose of one."""
-        return (v.args[0] if v.op == "transpose" else v) in self._partitions
+        return v is not None and (v.args[0] if v.op == "transpose" else v) in self._partitions
 
     def _outer(self, u: Value, v: Value) -> Value:
         shape = (u.rows, v.cols)
         if u.op == "ones" and v.op == "ones":
             return self.make("ones", shape=shape)
         return self.make("outer", u, v, shape=shape)
+
+    def _fit(self, left: Value, right: Value) -> Value:
+        """(A M)⁺B by the normal equations and one step of refinement (Björck, 1987).
+
+        The residual B − A M T is formed, so that A M need not be, and the digits that MᵀAᵀB
+        loses are regained.
+        """
+        if left.form is not Form.PINV or left.data[0]:
+            return self.transpose(self._fit(self.transpose(right), self.transpose(left)))
+        (A, M), B = left.args, self.dense(right)
+        normal = (self.transpose(M), self.transpose(A))
+        T = self.product((*normal, B))
+        fitted = self.scale(self.number(sp.Integer(-1)), self.product((A, M, T)))
+        return self.add(T, self.product((*normal, self.add(B, fitted))))
 
     def _solve(self, left: Value, right: Value) -> Value:
         if left.form is Form.INVERSE and right.form is Form.INVERSE:
@@ -668,18 +739,33 @@ class Graph:
         return self.make("lu_solve", *parts, B, data=(transposed,), shape=shape)
 
 
+@dataclass(frozen=True)
+class Spelling:
+    """A word that a letter stands for, and the flops of what the word needs besides."""
+
+    word: Word
+    extra: float = 0.0
+
+
 _TALL = 8
 """A sum over this many times as many terms as it has rows is a sum over a tall matrix's rows."""
 
 
 @dataclass(frozen=True)
 class _Order:
-    """The cost of an interval of a product, where it is cut and what form it has."""
+    """The cost of an interval of a product, where it is cut, its form, the letter if it is one."""
 
     cost: float
     cut: int
     form: Form
-    is_partition: bool = False
+    letter: Value | None = None
+
+
+def _fits(left: Value | None, right: Value | None) -> bool:
+    """Whether the one generalised inverse of two factors stands where least squares apply it."""
+    applied = left is not None and left.form is Form.PINV and not left.data[0]
+    mirrored = right is not None and right.form is Form.PINV and right.data[0]
+    return applied != mirrored
 
 
 def v_shape(v: Value) -> tuple[Dim, Dim]:

@@ -53,8 +53,8 @@ from mbp.expr.nodes import (
 from mbp.expr.text import text
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
-from mbp.plan.graph import Graph, v_shape
-from mbp.plan.sums import Term, assembled, without_identities
+from mbp.plan.graph import Graph, Spelling, v_shape
+from mbp.plan.sums import Term, assembled, mirrored, without_identities
 from mbp.plan.value import Form, Value
 from mbp.rulebook import RULEBOOK, Forward
 
@@ -68,7 +68,8 @@ class Lowering:
     matrices X whose XᵀX takes its spectrum from the singular values of X, not from XᵀX itself.
     `framed` are those of them of which only σ and V are used: they may be wide. `residuals` are
     differences that are formed, because what they expand to would cancel. `outputs` are the
-    layer's own outputs.
+    layer's own outputs. `forms_frames`: an orthonormal frame of each range is formed, where
+    otherwise least squares do what they can.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Lowering:
         by_svd: frozenset[Expr] = frozenset(),
         residuals: frozenset[Expr] = frozenset(),
         outputs: frozenset[Expr] = frozenset(),
+        forms_frames: bool = False,
     ) -> None:
         self.graph = graph
         roots = tuple(roots)
@@ -91,6 +93,8 @@ class Lowering:
         self._vectors = vectors
         self._residuals = residuals
         self._outputs = frozenset(topological(*outputs))
+        self._forms_frames = forms_frames
+        self._fitted: list[tuple[Value, Value, _Range]] = []
         self._nodes = frozenset(topological(*roots))
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
@@ -483,25 +487,10 @@ class Lowering:
     def _new_range(self, A: Expr) -> _Range:
         graph = self.graph
         formed = graph.dense(self.value(A))
-        symmetric = is_(A, "symmetric")
-        if not symmetric:
+        if not is_(A, "symmetric"):
             inverted = any(_inverts(node) and node.args[0] is A for node in self._outputs)
-            p = min(A.shape, key=graph.size)
-            call = graph.make(
-                "orthogonal_frame", formed, data=(inverted,), shape=(ONE, ONE), form=Form.CALL
-            )
-            shapes = {"Q": (A.rows, p), "N": (p, p), "M": (A.cols, p), "rank": (ONE, ONE)}
-            Q, N, M, rank = (
-                graph.make("item", call, data=(k, name), shape=shape)
-                for k, (name, shape) in enumerate(shapes.items())
-            )
-            graph.symmetric.add(N)
-            Qt = graph.transpose(Q)
-            if formed.op == "scale_rows":  # A = D Y has Y M = D⁻¹ A M = D⁻¹ Q N
-                D, Y = formed.args
-                inverse = graph.diagonal(graph.reciprocal(graph.column(D)))
-                graph.replace((Y, M), (inverse, Q, N))
-            return _Range((Q, N, Qt), (M, Qt), rank)
+            framed = self._framed_range(A, formed, inverted)
+            return framed if inverted or self._forms_frames else self._fit(A, formed, framed)
         call = graph.make("range_frame", formed, shape=(ONE, ONE), form=Form.CALL)
         r = rank_of(A)
         graph.suppose(r, max(1, graph.size(A.rows) // _RANK_SHARE))
@@ -511,6 +500,60 @@ class Lowering:
         rank = graph.make("item", call, data=(2, "rank"), shape=(ONE, ONE))
         Vt = graph.transpose(V)
         return _Range((V, Vt), (V, mu, Vt), rank)
+
+    def _framed_range(self, A: Expr, formed: Value, inverted: bool) -> _Range:
+        """The range from an orthonormal frame: Π = Q N Qᵀ, A⁺ = M Qᵀ."""
+        graph = self.graph
+        p = min(A.shape, key=graph.size)
+        call = graph.make(
+            "orthogonal_frame", formed, data=(inverted,), shape=(ONE, ONE), form=Form.CALL
+        )
+        shapes = {"Q": (A.rows, p), "N": (p, p), "M": (A.cols, p), "rank": (ONE, ONE)}
+        Q, N, M, rank = (
+            graph.make("item", call, data=(k, name), shape=shape)
+            for k, (name, shape) in enumerate(shapes.items())
+        )
+        graph.symmetric.add(N)
+        Qt = graph.transpose(Q)
+        if formed.op == "scale_rows":  # A = D Y has Y M = D⁻¹ A M = D⁻¹ Q N
+            D, Y = formed.args
+            inverse = graph.diagonal(graph.reciprocal(graph.column(D)))
+            graph.replace((Y, M), (inverse, Q, N))
+        return _Range((Q, N, Qt), (M, Qt), rank)
+
+    def _fit(self, A: Expr, formed: Value, framed: _Range) -> _Range:
+        """The range by least squares: A M K = Π, M K = A⁺ for K = (A M)⁺, A M never formed.
+
+        A product that applies neither to few columns takes the frame.
+        """
+        graph = self.graph
+        p = min(A.shape, key=graph.size)
+        call = graph.make("right_frame", formed, shape=(ONE, ONE), form=Form.CALL)
+        M = graph.make("item", call, data=(0, "M"), shape=(A.cols, p))
+        rank = graph.make("item", call, data=(1, "rank"), shape=(ONE, ONE))
+        K = graph.pinv(formed, M)
+        P = graph.make("range_projector", formed, shape=(A.rows, A.rows))
+        X = graph.make("range_pinv", formed, shape=(A.cols, A.rows))
+        graph.symmetric.add(P)
+        forming = 4.0 * graph.size(A.rows) * graph.size(p) ** 2
+        fitted = (formed, M, K)
+        graph.spell(
+            P, Spelling(fitted), Spelling(mirrored(graph, fitted)),
+            Spelling(framed.projector, forming),
+        )  # fmt: skip
+        graph.spell(X, Spelling((M, K)), Spelling(framed.pinv, forming))
+        if formed.op == "scale_rows":  # A = D Y has Y A⁺ = D⁻¹ Π
+            D, Y = formed.args
+            graph.replace((Y, X), (graph.diagonal(graph.reciprocal(graph.column(D))), P))
+        self._fitted.append((P, X, framed))
+        return _Range((P,), (X,), rank)
+
+    def form_frames(self) -> None:
+        """Takes the frame of each range for all that is lowered from now on."""
+        self._forms_frames = True
+        for P, X, framed in self._fitted:
+            self.graph.spell(P, Spelling(framed.projector))
+            self.graph.spell(X, Spelling(framed.pinv))
 
     def _range_word(self, node: Output) -> tuple[Value, ...]:
         """The projector onto the range of the node's operand, or its generalised inverse."""

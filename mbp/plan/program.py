@@ -23,6 +23,7 @@ from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.push_through import pushed_through
 from mbp.plan.residual import residual_form
 from mbp.plan.scalars import with_sunken_scalars
+from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
 from mbp.simplify import simplify
 
@@ -132,6 +133,7 @@ def _plan(
     second: Derivation | None,
     sizes: Mapping[str, int] | None,
     has_lu: bool,
+    forms_frames: bool = False,
 ) -> Plan:
     layer = derivation.definition
     vectors = vector_names(derivation, second)
@@ -160,17 +162,26 @@ def _plan(
         frozenset(A.args[0] for A in literal if isinstance(A, Output) and is_svd(A)),
         residuals,
         frozenset(outputs.values()),
+        forms_frames,
     )
-    lowered = [
-        {
-            name: _returned(graph, lowering.value(expr), name in vectors)
-            for name, expr in part.items()
-        }
-        for part in parts
-    ]
-    new = with_sunken_scalars(graph, [v for part in lowered for v in part.values()])
-    lowered = [{name: new[v] for name, v in part.items()} for part in lowered]
-    hints = {new.get(v, v): hint for v, hint in lowering.hints.items()}
+    lowered: list[dict[str, Value]] = []
+    for number, part in enumerate(parts):
+        if number == _FIRST_ORDER:
+            lowering.form_frames()
+        lowered.append(
+            {
+                name: _returned(graph, lowering.value(expr), name in vectors)
+                for name, expr in part.items()
+            }
+        )
+    hints = dict(lowering.hints)
+    for rewrite in (with_joined_factors, with_sunken_scalars):
+        new = rewrite(graph, _programs(lowered))
+        lowered = [{name: new[v] for name, v in part.items()} for part in lowered]
+        hints = {new.get(v, v): hint for v, hint in hints.items()}
+    passes = topological([*lowered[0].values(), *lowered[1].values()])
+    if not forms_frames and any(v.op == "orthogonal_frame" and _is_of_factor(v) for v in passes):
+        return _plan(derivation, second, sizes, has_lu, forms_frames=True)
     forward = set(topological(lowered[0].values()))
     everything = topological(value for results in lowered for value in results.values())
     forward |= {v for v in everything if v.op == "item" and v.args[0] in forward}
@@ -204,6 +215,17 @@ def _plan(
     )
 
 
+_FIRST_ORDER = 3
+"""The parts before the second derivatives: outputs, gradients, variations."""
+
+
+def _programs(parts: list[dict[str, Value]]) -> list[tuple[Value, ...]]:
+    """What runs in one go: a pass with the forward pass that it takes from, or one by itself."""
+    forward, *rest = (tuple(part.values()) for part in parts)
+    first = rest[: _FIRST_ORDER - 1]
+    return [*((*forward, *results) for results in first), *rest[len(first) :]]
+
+
 def _for_any_tangent(derivation: Derivation) -> Mapping[str, Expr]:
     """The variations, taking the admissible part of any tangent: the transpose of the gradients.
 
@@ -224,7 +246,7 @@ def _for_any_tangent(derivation: Derivation) -> Mapping[str, Expr]:
 def decides_rank(v: Value) -> bool:
     """Whether the run-time tolerance for the rank is applied to the value's operand."""
     named = v.op == "call" and ("rtol", "rtol") in v.data[1]
-    return named or v.op in ("orthogonal_frame", "range_frame")
+    return named or v.op in ("orthogonal_frame", "right_frame", "range_frame")
 
 
 def _as_factors(ranges: Program, deciding: Iterable[Value]) -> frozenset[str]:
@@ -233,9 +255,14 @@ def _as_factors(ranges: Program, deciding: Iterable[Value]) -> frozenset[str]:
     found = set()
     for name, A in ranges.results.items():
         tests = [deciders[A]] if A in deciders else list(deciders.values())
-        if tests and all(v.op == "orthogonal_frame" and not v.data[0] for v in tests):
+        if tests and all(_is_of_factor(v) for v in tests):
             found.add(name)
     return frozenset(found)
+
+
+def _is_of_factor(v: Value) -> bool:
+    """Whether only the range of the value's operand matters, not its generalised inverse."""
+    return v.op == "right_frame" or (v.op == "orthogonal_frame" and not v.data[0])
 
 
 def _ranked(graph: Graph, deciding: Iterable[Value]) -> dict[str, Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +17,8 @@ class Form(Enum):
     MATRIX is rows×cols; DIAGONAL is the column of a diagonal matrix's diagonal; NUMBER is a
     number of the host language; CALL is a tuple that items are taken from; RAW is a tensor in
     the caller's own shape (a vector for a column, no matrix dimensions for a scalar); INVERSE is
-    an inverse that is applied by solving and never formed.
+    an inverse that is applied by solving and never formed; PINV is a generalised inverse that is
+    applied by solving least squares, to what stands right of it.
     """
 
     MATRIX = "matrix"
@@ -25,6 +27,7 @@ class Form(Enum):
     CALL = "call"
     RAW = "raw"
     INVERSE = "inverse"
+    PINV = "pinv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,3 +68,14 @@ def topological(roots: Iterable[Value], known: frozenset[Value] = frozenset()) -
         else:
             stack.append((value, True))
             stack.extend((arg, False) for arg in reversed(value.args) if arg not in seen)
+
+
+def shared(programs: Iterable[Iterable[Value]]) -> frozenset[Value]:
+    """What some program, given by its results, uses more than once."""
+    found: set[Value] = set()
+    for results in map(tuple, programs):
+        uses = Counter(results)
+        for v in topological(results):
+            uses.update(set(v.args))
+        found |= {v for v, n in uses.items() if n > 1}
+    return frozenset(found)

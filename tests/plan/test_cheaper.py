@@ -167,8 +167,68 @@ def test_a_badly_conditioned_factor_keeps_its_rank_and_its_gradient():
 
 @pytest.mark.parametrize("name", ["ncuts_j1", "ncuts_j2"])
 def test_no_intermediate_of_the_cuts_is_larger_than_their_input(name):
-    F = normal(4000, 5).abs().requires_grad_()
+    F = normal(4000, 6).abs().requires_grad_()
     E = torch.eye(4, dtype=DTYPE).repeat(1000, 1)
     with Allocations() as seen:
-        emitted(name)(F, torch.eye(5, dtype=DTYPE), E).backward()
+        emitted(name)(F, torch.eye(6, dtype=DTYPE), E).backward()
     assert seen.largest <= F.numel()
+
+
+@pytest.mark.parametrize("name", ["ncuts_j1", "ncuts_j2"])
+@pytest.mark.parametrize("rank", [6, 4])
+def test_the_gram_matrix_gives_the_range_by_an_option(name, rank):
+    F = (normal(60, rank).abs() @ normal(rank, 6).abs()).requires_grad_()
+    E, Lam = torch.eye(4, dtype=DTYPE).repeat(15, 1), torch.eye(6, dtype=DTYPE)
+    layer = emitted(name)
+    values = [layer(F, Lam, E, gram=gram) for gram in (False, True)]
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*(torch.autograd.grad(J, F)[0] for J in values))
+
+
+@pytest.mark.parametrize("gram", [False, True])
+def test_least_squares_regain_what_the_normal_equations_lose(gram):
+    layer = compiled("X - projector(A) @ X", A="m d", X="m k")
+    U, V = torch.linalg.qr(normal(80, 6))[0], torch.linalg.qr(normal(6, 6))[0]
+    A, X = U * torch.logspace(0, -5, 6, dtype=DTYPE) @ V.mT, normal(80, 3)
+    torch.testing.assert_close(
+        layer(A, X, gram=gram), X - U @ (U.mT @ X), rtol=1e-10, atol=1e-10
+    )
+
+
+def frames(text, **declarations):
+    program = plan(one_off(text, **declarations).derive()).forward
+    return {v.op for v in program.values if v.op.endswith("_frame")}
+
+
+def test_a_frame_is_formed_only_for_many_columns():
+    declared = {"A": "m d", "X": "m k", "E": "m k partition"}
+    assert frames("projector(A) @ E", **declared) == {"right_frame"}
+    assert frames("sumsq(E - A @ pinv(A) @ E)", **declared) == {"right_frame"}
+    assert frames("tr(E.T @ projector(A) @ E)", **declared) == {"right_frame"}
+    assert frames("projector(A)", **declared) == {"orthogonal_frame"}
+    assert frames("pinv(A)", **declared) == {"orthogonal_frame"}
+
+
+THIN = [
+    "X * c + u @ v.T + ones(m) @ w.T",
+    "X * c + A @ B + 2 * u @ v.T",
+    "A @ B + u @ v.T - (v @ u.T).T / 3",
+]
+
+
+@pytest.mark.parametrize("text", THIN)
+def test_thin_products_are_added_as_one(text):
+    declared = {"X": "m d", "A": "m 3", "B": "3 d", "u": "m", "v": "d", "w": "d", "c": "scalar"}
+    used = {name: declared[name] for name in declared if name in text}
+    layer = one_off(text, **used)
+    values = plan(layer.derive()).forward.values
+    assert sum(v.op in ("matmul", "outer") for v in values) == 1
+    sizes = {"m": 50, "d": 40}
+    shapes = {n: [sizes.get(w) or int(w) for w in spec.split() if w != "scalar"]
+              for n, spec in used.items()}  # fmt: skip
+    inputs = {name: torch.randn(shape, dtype=DTYPE) for name, shape in shapes.items()}
+    env = sizes | {x: inputs[n].reshape(*shapes[n], *[1] * (2 - len(shapes[n]))).numpy()
+                   for n, x in layer.definition.inputs.items()}  # fmt: skip
+    (expected,) = (evaluate(Y, env) for Y in layer.definition.outputs.values())
+    found = load(emit_text(layer.derive()), "layer").layer(*inputs.values())
+    torch.testing.assert_close(found, torch.as_tensor(expected))

@@ -57,6 +57,7 @@ def words(np: str) -> dict[str, str]:
         "part upper": f"{np}.triu({{a}})",
         "product_of": "{A}.prod(-2, keepdims=True)",
         "range_frame": "_range_frame({a}, rtol)",
+        "right_frame": "_right_frame({a}, rtol, gram)",
         "row_sum": "{A}.sum(-1, keepdims=True)",
         "solve": f"{np}.linalg.solve({{a}}, {{b}})",
         "spread": "({A} @ {B})",

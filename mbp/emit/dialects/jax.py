@@ -31,5 +31,5 @@ JAX = Dialect(
         "with_diagonal": "_with_diagonal({a}, {b})",
     },
     calls=array.calls("jnp"),
-    options=("rtol", "compute_dtype"),
+    options=("rtol", "gram", "compute_dtype"),
 )

@@ -24,5 +24,5 @@ NUMPY = Dialect(
         "with_diagonal": "_with_diagonal({a}, {b}, on_tie)",
     },
     calls=array.calls("np"),
-    options=("rtol", "on_tie", "compute_dtype"),
+    options=("rtol", "gram", "on_tie", "compute_dtype"),
 )

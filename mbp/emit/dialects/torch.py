@@ -71,6 +71,7 @@ TORCH = Dialect(
         "part upper": "torch.triu({a})",
         "product_of": "{A}.prod(-2, keepdim=True)",
         "range_frame": "_range_frame({a}, rtol)",
+        "right_frame": "_right_frame({a}, rtol, gram)",
         "row_sum": "{A}.sum(-1, keepdim=True)",
         "spread": "_spread({a}, {b})",
         "square": "{A}.square()",
@@ -95,6 +96,6 @@ TORCH = Dialect(
         "torch.linalg.svd": "_each(_svd, {args})",
         "": "{function}({args})",
     },
-    options=("rtol", "on_tie", "compute_dtype"),
+    options=("rtol", "gram", "on_tie", "compute_dtype"),
     has_lu=True,
 )
