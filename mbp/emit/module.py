@@ -32,8 +32,8 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     ),
     "gram": (
         "bool", "False",
-        "takes the range of a factor F from FᵀF: quicker, and as accurate while the singular values "
-        "that count stay above 1e-5 of the largest (float64; 1e-2 in float32)",
+        "takes the range of a factor F from FᵀF: quicker, and as accurate while the singular "
+        "values that count stay above 1e-5 of the largest (float64; 1e-2 in float32)",
     ),
     "on_tie": (
         'Literal["nan", "raise"]', '"nan"',

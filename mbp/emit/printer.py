@@ -47,6 +47,16 @@ class _Block:
     lines: tuple[str, ...]
 
 
+def _printed_operands(value: Value) -> tuple[Value, ...]:
+    """The operands, as often as the text of the value has them."""
+    return value.args[:1] if _is_square(value) else value.args
+
+
+def _is_square(value: Value) -> bool:
+    """Whether the value is another one's entrywise square."""
+    return value.op == "multiply" and len(value.args) == 2 and value.args[0] is value.args[1]
+
+
 class Names:
     """Names of values, none twice; a function's own names start from a copy of the module's."""
 
@@ -152,7 +162,7 @@ class Body:
 
         `zeros_like` names, for a result, a tensor of its shape.
         """
-        self._uses = Counter(arg for v in program.values for arg in dict.fromkeys(v.args))
+        self._uses = Counter(arg for v in program.values for arg in _printed_operands(v))
         self._wishes = {value: wishes[name] for name, value in program.results.items()}
         kept = set(keep)
         items: dict[Value, dict[int, Value]] = {}
@@ -347,7 +357,7 @@ class Body:
                 return self._scale(args[0], args[1])
             case "add":
                 return self._add(args)
-            case "multiply" if len(args) == 2 and args[0] is args[1]:
+            case "multiply" if _is_square(value):
                 return self._word("square", args[:1]), ATOM
             case "multiply" | "scale_rows" | "outer":
                 return self._multiply(args)
