@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
@@ -205,6 +206,9 @@ class Graph:
             return terms[0]
         shape = v_shape(terms[0])
         terms = tuple(term for term in terms if term.op != "zeros") or terms[:1]
+        if len(set(terms)) < len(terms):
+            counts = Counter(terms)
+            terms = tuple(self.scale(self.number(sp.Integer(n)), v) for v, n in counts.items())
         if len(terms) == 1:
             return terms[0]
         if terms[0].is_scalar:
@@ -473,13 +477,14 @@ class Graph:
         if not bare:
             n = next((f for f in word if not f.is_scalar), None)
             return self.scale(c, n) if n is not None else c
-        return self.scale(c, self._associated(tuple(_without_neighbours(self, bare))))
+        return self.scale(c, self._associated(tuple(bare)))
 
     def trace_of_product(self, word: Word) -> Value:
         """Tr(A₁ ⋯ Aₙ) as the inner product of the two halves that are cheapest to form."""
         word = self.rewritten(word)
         if len(word) == 1:
-            return self.trace(self.dense(self.product(word)))
+            whole = self.product(word)
+            return self.trace(self.dense(whole) if whole.form is Form.INVERSE else whole)
         _, turn, cut = self._halves(word)
         turned = word[turn:] + word[:turn]
         left, right = self.product(turned[:cut]), self.product(turned[cut:])
@@ -487,6 +492,7 @@ class Graph:
 
     def trace_cost(self, word: Word) -> float:
         """The flops of `trace_of_product`."""
+        word = self.rewritten(word)
         return self._halves(word)[0] if len(word) > 1 else float(self.size(word[0].rows))
 
     def _halves(self, word: Word) -> tuple[float, int, int]:
@@ -520,7 +526,7 @@ class Graph:
 
     def cost(self, word: Word) -> float:
         """The flops of a product in its cheapest order, at the representative sizes."""
-        return self._order(self.spelled(word)).cost
+        return self._order(self.spelled(self.rewritten(word))).cost
 
     def _formed(self, word: Word) -> float:
         """The flops of a product that is needed as a matrix, be it one inverse alone."""
@@ -569,7 +575,8 @@ class Graph:
         return ways
 
     def rewritten(self, word: Word) -> Word:
-        """`word` with the neighbours that have another spelling spelled so."""
+        """`word` with the neighbours that have another spelling spelled so, and ones split."""
+        word = _with_ones_split(self, word)
         for i in range(len(word) - 1):
             if word[i : i + 2] in self._replaced:
                 return self.rewritten((*word[:i], *self._replaced[word[i : i + 2]], *word[i + 2 :]))
@@ -773,7 +780,7 @@ def v_shape(v: Value) -> tuple[Dim, Dim]:
     return v.rows, v.cols
 
 
-def _without_neighbours(graph: Graph, word: list[Value]) -> list[Value]:
+def _with_ones_split(graph: Graph, word: Word) -> Word:
     """`word` with ones(r, c) split into a column and a row, so that it is never formed."""
     split: list[Value] = []
     for factor in word:
@@ -783,4 +790,4 @@ def _without_neighbours(graph: Graph, word: list[Value]) -> list[Value]:
             split.append(graph.make("ones", shape=(ONE, factor.cols)))
         else:
             split.append(factor)
-    return split
+    return tuple(split)

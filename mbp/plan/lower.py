@@ -99,6 +99,7 @@ class Lowering:
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
         self._in_frame_only = _in_frame_only(roots)
+        self._in_powers_only = _in_powers_only(roots)
         self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
         self._ranges: dict[Expr, _Range] = {}
         self._words: dict[Expr, list[Term]] = {}
@@ -136,7 +137,8 @@ class Lowering:
             case Map():
                 return self._map(node)
             case Inverse(args=(A,)):
-                return graph.dense(self._inverse(A))
+                inverse = self._inverse(A)
+                return inverse if inverse.form is Form.DIAGONAL else graph.dense(inverse)
             case Det() | LogDet():
                 return self._determinant(node)
             case Trace(args=(Output() as P,)) if _projects(P):
@@ -223,6 +225,8 @@ class Lowering:
                 return [Term((graph.transpose(self._inverse(X.args[0])),))]
             case Inverse(args=(A,)) if node not in self._formed:
                 return [Term((self._inverse(A),))]
+            case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
+                return [Term(self._power(node))]
             case Frechet():
                 return [Term(self._matrix_function(node))]
             case Output() if _projects(node) or _inverts(node):
@@ -313,16 +317,15 @@ class Lowering:
     def _inner(self, node: Inner) -> Value:
         A, B = node.args
         graph = self.graph
-        if not isinstance(A, Ones):
-            left = [term.mirrored(graph) for term in self._terms(A)]
-            right = self._terms(B)
-            formed = sum(graph.cost(t.word) for t in (*left, *right))
-            pairs = [a.times(b) for a in left for b in right]
-            single = len(pairs) == 1 and A is not B
-            if A is B:
-                formed /= 2
-            if single or sum(graph.trace_cost(t.word) for t in pairs) < formed:
-                return graph.add(*(t.of(graph, graph.trace_of_product(t.word)) for t in pairs))
+        left = [term.mirrored(graph) for term in self._terms(A)]
+        right = self._terms(B)
+        formed = sum(graph.cost(t.word) for t in (*left, *right))
+        pairs = [a.times(b) for a in left for b in right]
+        single = len(pairs) == 1 and A is not B and not isinstance(A, Ones)
+        if A is B:
+            formed /= 2
+        if single or sum(graph.trace_cost(t.word) for t in pairs) < formed:
+            return graph.add(*(t.of(graph, graph.trace_of_product(t.word)) for t in pairs))
         return graph.inner(self.value(A), self.value(B))
 
     def _diagonal_of(self, A: Expr) -> Value:
@@ -408,6 +411,13 @@ class Lowering:
             )  # fmt: skip
             return self._framed(paths, U)
         raise MbpError(f"no target computes derivatives of order {node.order} of {node.g}")
+
+    def _power(self, node: Frechet) -> tuple[Value, ...]:
+        """An integer power as a word of factors or inverses, without an eigenproblem."""
+        p = _integer_power(node)
+        assert p is not None
+        A = node.args[0]
+        return (self.value(A) if p > 0 else self._inverse(A),) * abs(p)
 
     def _framed(self, core: Value, U: Value | None) -> tuple[Value, ...]:
         return (core,) if U is None else (U, core, self.graph.transpose(U))
@@ -709,6 +719,9 @@ def _projects(node: Output) -> bool:
     return forward.expressions == (build.matmul(A, *outputs_of("generalized_inverse", A)),)
 
 
+_POWERS = 4
+"""The largest integer power that is cheaper as products than through the spectrum."""
+
 _RANK_SHARE = 8
 """A square matrix whose range matters is taken to have this many times its rank in rows."""
 
@@ -773,6 +786,20 @@ def _in_frame_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     if any(isinstance(node, Kernel) for node in nodes):
         return frozenset()
     return frozenset(node.args[0] for node in nodes if isinstance(node, Frechet))
+
+
+def _integer_power(node: Frechet) -> int | None:
+    """The p of Aᵖ, if the node is a small integer power."""
+    base, p = node.g.as_base_exp()
+    small = base == scalar.X and p.is_Integer and 0 < abs(p) <= _POWERS
+    return int(p) if small else None
+
+
+def _in_powers_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
+    """The matrices of whose functions only small integer powers are wanted."""
+    nodes = [A for A in topological(*roots) if isinstance(A, Frechet) and A.order == 0]
+    others = {node.args[0] for node in nodes if _integer_power(node) is None}
+    return frozenset(node.args[0] for node in nodes) - others
 
 
 def _is_multiple_of_eye(A: Expr) -> bool:

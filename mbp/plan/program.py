@@ -18,7 +18,8 @@ from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph, v_shape
-from mbp.plan.low_rank import of_low_rank
+from mbp.plan.kronecker import of_kronecker
+from mbp.plan.low_rank import low_rank_shapes, of_low_rank
 from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.push_through import pushed_through
 from mbp.plan.residual import residual_form
@@ -106,26 +107,37 @@ def plan(
     backward pass: inputs and cotangents ↦ gradients; `has_lu` says whether the target can keep an
     LU factorization. Raises MbpError for an expression that no target computes.
     """
-    thin = of_low_rank(derivation.definition, representative_sizes(derivation, sizes))
-    if thin is not None:
-        other = derive(thin)
+    at = representative_sizes(derivation, sizes)
+    cheaper = of_kronecker(of_low_rank(derivation.definition, at))
+    found = None
+    if cheaper is not derivation.definition:
+        other = derive(cheaper)
         if set(other.gradients) == set(derivation.gradients):
             found = _plan(other, second and derive_second(other), sizes, has_lu)
-            return replace(found, derivation=derivation, second_derivation=second)
-    found = _plan(derivation, second, sizes, has_lu)
-    return found if sizes is not None else replace(found, wide=_wide(derivation, has_lu))
+            found = replace(found, derivation=derivation, second_derivation=second)
+    found = found or _plan(derivation, second, sizes, has_lu)
+    return found if sizes is not None else replace(found, wide=_wide(derivation, at, has_lu))
 
 
-def _wide(derivation: Derivation, has_lu: bool) -> Wide | None:
-    """The plan through the smaller Gram matrix for wide inputs, if there is one."""
+def _wide(derivation: Derivation, at: Mapping[sp.Symbol, int], has_lu: bool) -> Wide | None:
+    """The plan for inputs of the other shape, where another definition of the map is cheaper."""
     pushed = pushed_through(derivation.definition)
-    if pushed is None or not (pushed.rows.is_Symbol and pushed.cols.is_Symbol):
+    definition = derivation.definition if pushed is None else pushed.definition
+    shapes = low_rank_shapes(derivation.definition, at) if pushed is None else {pushed.shape}
+    if len(shapes) != 1:
         return None
-    other = derive(pushed.definition)
+    ((rows, cols),) = shapes
+    if not (rows.is_Symbol and cols.is_Symbol and rows != cols):
+        return None
+    if pushed is None and at[rows] < at[cols]:
+        rows, cols = cols, rows
+    sizes = {rows.name: _SIDE, cols.name: 4 * _SIDE}
+    wide = {**at, rows: _SIDE, cols: 4 * _SIDE}
+    definition = of_kronecker(of_low_rank(definition, wide))
+    other = derive(definition)
     if set(other.gradients) != set(derivation.gradients):
         return None
-    sizes = {pushed.rows.name: 64, pushed.cols.name: 256}
-    return Wide(_plan(other, None, sizes, has_lu), pushed.rows, pushed.cols)
+    return Wide(_plan(other, None, sizes, has_lu), rows, cols)
 
 
 def _plan(
@@ -314,26 +326,33 @@ def vector_names(derivation: Derivation, second: Derivation | None) -> frozenset
 def representative_sizes(
     derivation: Derivation, sizes: Mapping[str, int] | None = None
 ) -> dict[sp.Symbol, int]:
-    """A size for each dimension: rows of tall inputs large, classes of a partition few."""
-    chosen: dict[sp.Symbol, int] = {}
+    """A size for each dimension: rows of tall inputs large, classes of a partition few.
+
+    Inputs are taken to be tall, so that X (m×n) and B (n×k) make m the largest and k the least.
+    """
     inputs = list(derivation.definition.inputs.values())
-    for x in inputs:
-        for n in (x.rows, x.cols):
-            if n.is_Symbol:
-                chosen.setdefault(n, 64)
+    used = {n for x in inputs for n in x.shape if n.is_Symbol}
     for node in expressions_below(*derivation.definition.outputs.values()):
-        for n in node.rows.free_symbols | node.cols.free_symbols:
-            chosen.setdefault(n, 64)
+        used |= node.rows.free_symbols | node.cols.free_symbols
+    narrower: dict[sp.Symbol, set[sp.Symbol]] = {n: set() for n in used}
+    classes: set[sp.Symbol] = set()
     for x in inputs:
         if x.rows != x.cols and x.rows.is_Symbol and x.cols != ONE:
-            chosen[x.rows] = 1024
-    for x in inputs:
-        if x.rows != x.cols and x.cols.is_Symbol:
-            chosen[x.cols] = 8 if "partition" in x.properties else 64
-    for n in chosen:
-        if sizes is not None and n.name in sizes:
-            chosen[n] = sizes[n.name]
-    return chosen
+            narrower[x.rows] |= x.cols.free_symbols
+            if "partition" in x.properties:
+                classes |= x.cols.free_symbols
+
+    def height(n: sp.Symbol, above: frozenset[sp.Symbol]) -> int:
+        below = narrower[n] - above
+        return max((1 + height(k, above | {k}) for k in below), default=0)
+
+    chosen = {n: _SIDE * _TALL ** height(n, frozenset({n})) for n in used}
+    chosen |= dict.fromkeys(classes, _CLASSES)
+    return {n: (sizes or {}).get(n.name, chosen[n]) for n in chosen}
+
+
+_SIDE, _TALL, _CLASSES = 64, 16, 8
+"""The sizes that programs are ordered at: a matrix's side, rows over columns, classes."""
 
 
 _VIEWS = (

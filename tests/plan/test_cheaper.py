@@ -48,7 +48,7 @@ def test_a_function_of_a_gram_matrix_goes_through_the_other_one(g):
     declared = {"F": "m d"} | ({"eps": "scalar positive constant"} if "c" in g else {})
     definition = one_off(text, **declared).definition
     pushed = pushed_through(definition)
-    assert (pushed.rows, pushed.cols) == (m, d)
+    assert pushed.shape == (m, d)
     env = {"m": 3, "d": 5, definition.inputs["F"]: normal(3, 5).numpy()}
     if "eps" in declared:
         env[definition.inputs["eps"]] = torch.tensor([[0.1]], dtype=DTYPE).numpy()
@@ -95,7 +95,13 @@ LOW_RANK = {
     "inv(diag(v) + U @ U.T) @ x": {"v": "m positive", "U": "m r", "x": "m"},
     "logdet(diag(v) + U @ M @ U.T)": {"v": "m positive", "U": "m r", "M": "r r"},
     "inv(2 * eye(m) + 3 * U @ U.T) @ x": {"U": "m r", "x": "m"},
-}
+    "inv(diag(v) + U @ W.T) @ x": {"v": "m positive", "U": "m r", "W": "m r", "x": "m"},
+    "det(eye(m) + U @ M @ W.T)": {"U": "m r", "M": "r r", "W": "m r"},
+    "logdet(diag(v) + U @ U.T + 2 * W @ W.T)": {"v": "m positive", "U": "m r", "W": "m r"},
+    "x.T @ inv(diag(v) + U @ U.T + W @ W.T) @ x": {
+        "v": "m positive", "U": "m r", "W": "m r", "x": "m",
+    },
+}  # fmt: skip
 
 
 def arguments(declared, rows, rank):
@@ -124,7 +130,76 @@ def test_a_diagonal_plus_a_low_rank_is_linear_in_the_rows(text):
 def test_a_low_rank_without_an_inverse_of_the_diagonal_is_left_alone():
     definition = one_off("inv(diag(v) + U @ U.T) @ x", v="m", U="m r", x="m").definition
     layer = one_off("inv(diag(v) + U @ U.T) @ x", v="m", U="m r", x="m")
-    assert of_low_rank(definition, representative_sizes(layer.derive())) is None
+    assert of_low_rank(definition, representative_sizes(layer.derive())) is definition
+
+
+def agrees_with_the_definition(text, declared, sizes, given):
+    definition = one_off(text, **declared).definition
+    env = dict(sizes)
+    for x, X in zip(definition.inputs.values(), given, strict=True):
+        env[x] = X.detach().numpy().reshape(len(X), -1)
+    (expected,) = (evaluate(Y, env) for Y in definition.outputs.values())
+    found = compiled(text, **declared)(*given).detach()
+    torch.testing.assert_close(found, torch.as_tensor(expected).reshape(found.shape))
+
+
+@pytest.mark.parametrize("text", LOW_RANK)
+@pytest.mark.parametrize("rows, rank", [(7, 2), (3, 5)])
+def test_a_diagonal_plus_a_low_rank_has_its_value_for_any_shape(text, rows, rank):
+    given = arguments(LOW_RANK[text], rows, rank)
+    agrees_with_the_definition(text, LOW_RANK[text], {"m": rows, "r": rank}, given)
+
+
+WIDE = {
+    "x.T @ inv(F.T @ F + diag(v)) @ x": {"F": "m d", "v": "d positive", "x": "d"},
+    "logdet(2 * F.T @ F + diag(v))": {"F": "m d", "v": "d positive"},
+    "x.T @ expm(-F.T @ F) @ x": {"F": "m d", "x": "d"},
+}
+
+
+@pytest.mark.parametrize("text", WIDE)
+def test_a_gram_matrix_of_a_wide_input_is_the_smaller_one(text):
+    declared = WIDE[text]
+
+    def made(rows, cols):
+        sizes = {"m": rows, "d": cols}
+        shapes = [[sizes[n] for n in spec.split() if n in sizes] for spec in declared.values()]
+        given = [torch.randn(shape, dtype=DTYPE) / cols**0.5 for shape in shapes]
+        return [X.abs() + 1 if n == "v" else X for n, X in zip(declared, given, strict=True)]
+
+    for rows, cols in ((2, 5), (5, 2), (3, 3)):
+        given = made(rows, cols)
+        agrees_with_the_definition(text, declared, {"m": rows, "d": cols}, given)
+        assert gradcheck(compiled(text, **declared), [X.requires_grad_() for X in given])
+    with Allocations() as seen:
+        compiled(text, **declared)(*(X.requires_grad_() for X in made(4, 500))).backward()
+    assert seen.largest <= 4 * 500
+
+
+KRONECKER = {
+    "u.T @ kron(A, B) @ w": {"A": "m m", "B": "d d", "u": "m*d", "w": "m*d"},
+    "kron(A, B).T @ kron(A, B) @ w": {"A": "m m", "B": "d d", "w": "m*d"},
+    "u.T @ kron(A, B)": {"A": "m d", "B": "d m", "u": "m*d"},
+}
+
+
+@pytest.mark.parametrize("text", KRONECKER)
+def test_a_kronecker_product_meets_a_vector_without_being_formed(text):
+    declared = KRONECKER[text]
+    sizes = {"m": 7, "d": 5, "m*d": 35}
+    given = [normal(*(sizes[n] for n in spec.split())) for spec in declared.values()]
+    agrees_with_the_definition(text, declared, {"m": 7, "d": 5}, given)
+    given = [X.requires_grad_() for X in given]
+    assert gradcheck(compiled(text, **declared), given)
+    with Allocations() as seen:
+        compiled(text, **declared)(*given).sum().backward()
+    assert seen.largest <= 7 * 7
+
+
+def test_an_integer_power_has_no_eigenproblem():
+    declared = {"F": "m d", "x": "d", "eps": "scalar positive"}
+    found = plan(one_off("x.T @ inv(F.T @ F + eps * eye(d)) @ x", **declared).derive())
+    assert not any(v.op == "eigh" for v in (*found.forward.values, *found.backward.values))
 
 
 @pytest.mark.parametrize("k", [3, 40])
