@@ -222,8 +222,8 @@ def _is_nonzero(c: Expr) -> bool:
     return is_(c, "positive") or (isinstance(c, Number) and c.value != 0)
 
 
-for _prop in ("symmetric", "antisymmetric", "diagonal", "lower_triangular", "upper_triangular",
-              "strictly_lower_triangular", "positive_semidefinite"):  # fmt: skip
+for _prop in ("diagonal", "lower_triangular", "upper_triangular", "strictly_lower_triangular",
+              "positive_semidefinite"):  # fmt: skip
     _RULES[_prop, Sum] = _all_operands(_prop)
 for _prop in ("symmetric", "antisymmetric", "diagonal", "lower_triangular", "upper_triangular",
               "strictly_lower_triangular"):  # fmt: skip
@@ -335,6 +335,21 @@ def _pd_product(A: Expr) -> Answer:
 
 def _positive_diagonals(factors: tuple[Expr, ...]) -> bool:
     return all(is_(A, "diagonal") and is_(A, "positive_definite") for A in factors)
+
+
+@infers("symmetric", Sum)
+def _symmetric_sum(A: Expr) -> Answer:
+    paired = A.is_square and _are_transposes(A, A)
+    return True if paired else _every("symmetric", A.args)
+
+
+@infers("antisymmetric", Sum)
+def _antisymmetric_sum(A: Expr) -> Answer:
+    if not A.is_square:
+        return None
+    turned = [_turned(term) for term in A.args]
+    opposite = {build.negate(term) for term in turned} == {_turned(term) for term in turned}
+    return True if opposite else _every("antisymmetric", A.args)
 
 
 @infers("positive_definite", Sum)

@@ -319,3 +319,18 @@ def test_congruences_with_sums_that_are_transposes_of_each_other():
     assert said("(X.T @ C - R @ K) @ (K @ R + C.T @ X)")
     assert not said("(X.T @ C + R @ K) @ (K @ R + C.T @ X)")
     assert not said("(C + R) @ R @ (C + R)")
+    assert said("C + C.T") and said("X.T @ C + R + C.T @ X") and not said("C + X.T")
+
+
+def test_congruences_with_elementwise_functions_that_are_transposes_of_each_other():
+    declarations = {"C": "n n", "X": "n n", "R": "n n symmetric"}
+    letters = {name: declare(name, text) for name, text in declarations.items()}
+
+    def said(text: str, prop: str = "symmetric") -> bool:
+        return has(parse(text, letters, RULEBOOK.functions), prop) is True
+
+    assert said("(R * abs(C.T)) @ (abs(C) * R)")
+    assert said("(R @ (C ** 3).T + tanh(X).T) @ R @ (C ** 3 @ R + tanh(X))")
+    assert said("(C * X).T @ (X * C)") and not said("(C * X.T) @ (X * C)")
+    assert said("C ** 2 - (C ** 2).T", "antisymmetric")
+    assert not said("C ** 2 + (C ** 2).T", "antisymmetric")

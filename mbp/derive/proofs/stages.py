@@ -12,6 +12,7 @@ from mbp.derive.proofs.implicit import BACK, proof
 from mbp.derive.variation import is_constant, letters_at, varied_down_to, vary
 from mbp.expr import build, scalar
 from mbp.expr.nodes import Expr, Frechet, Output
+from mbp.invariants.infer import is_
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import collapse, simplify
 
@@ -43,7 +44,8 @@ def matrix_function_proof(stage: Frechet) -> list[Step]:
     the eigenvalue problem and collapsed to one kernel.
     """
     A = stage.args[0]
-    U, Q = RULEBOOK.call("eig", A)
+    # The argument of a matrix function is symmetric even where its form no longer shows it.
+    U, Q = RULEBOOK.call("eig", A if is_(A, "symmetric") else build.sym(A))
     parameters = {
         c: build.var(f"c{k}", 1, 1, ("constant",)) for k, c in enumerate(stage.parameters)
     }
