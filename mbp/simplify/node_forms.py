@@ -538,6 +538,13 @@ def matrix_function(g: sp.Expr, A: Form, parameters: tuple[Expr, ...]) -> Form:
         return matrix_function(g.subs(scalar.X, h), form(X), parameters)
     if g.is_polynomial(scalar.X) and not parameters and sp.degree(g, scalar.X) <= 4:
         return _polynomial(g, A)
+    front, core = g.as_independent(scalar.X, as_Add=False)
+    if front != 1:
+        core = matrix_function(sp.powsimp(core), A, parameters)
+        return products.multiply(form(build.map_scalar(front, **names)), core)
+    base, p = g.as_base_exp()
+    if base == scalar.X and not p.is_number:
+        g, parameters = base ** scalar.parameter(0), (build.map_scalar(p, **names),)
     return node_form(build.frechet(g, argument, parameters))
 
 

@@ -102,6 +102,8 @@ def _prints(text: str, printed: str) -> None:
         ("inner(K, S)", "0"),
         ("x.T @ K @ x", "0"),
         ("sqrtm(Q) @ sqrtm(Q)", "Q"),
+        ('matfun("1/(2*sqrt(x))", S)', "invsqrtm(S) / 2"),
+        ('c * matfun("3*exp(x)", S)', "3 * c * expm(S)"),
         ("hstack(A, F) @ vstack(X, Y)", "A @ X + F @ Y"),
         ("frechet(\"exp\", 1, S, eye(n))", "expm(S)"),
         ("exp(x) * exp(-x)", "ones(n)"),
