@@ -20,6 +20,14 @@ def log_by_svd(F: Tensor, eps: float = 1e-3) -> Tensor:
     return Vt.mT * (s.square() + eps).log()[..., None, :] @ Vt
 
 
+def log_by_spd_learn(F: Tensor, eps: float = 1e-3) -> Tensor:
+    """log(FᵀF + εI) by spd_learn's matrix_log."""
+    from spd_learn.functional import matrix_log
+
+    C: Tensor = matrix_log.apply(F.mT @ F + eps * torch.eye(F.shape[-1], dtype=F.dtype))
+    return C
+
+
 def power_by_eigh(F: Tensor, eps: float = 1e-3, p: float = 0.5) -> Tensor:
     """(FᵀF + εI)^p through the eigenvalues of the Gram matrix."""
     q, U = torch.linalg.eigh(F.mT @ F + eps * torch.eye(F.shape[-1], dtype=F.dtype))

@@ -15,14 +15,15 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks import rivals
+from benchmarks import paper, rivals
 from benchmarks.timing import Layer, Times, interleaved
 
 HERE = Path(__file__).parent
@@ -69,6 +70,12 @@ def emitted(name: str) -> Layer:
     return found
 
 
+def ours(case: Case) -> Layer:
+    """The emitted layer, with the case's option."""
+    layer = emitted(case.layer)
+    return partial(layer, gram=True) if case.size.endswith(GRAM) else layer
+
+
 # --- inputs ---------------------------------------------------------------------------------------
 
 
@@ -113,17 +120,37 @@ def segmentation(m: int, d: int = 20, k: int = 8) -> Callable[[], Arguments]:
 # --- cases ----------------------------------------------------------------------------------------
 
 LOG_RIVALS = {"eigh + autograd": rivals.log_by_eigh, "svd + autograd": rivals.log_by_svd}
+OTHERS = {
+    "spd_learn": rivals.log_by_spd_learn,
+    "the paper, SVD": paper.log_by_svd,
+    "the paper, EIG": paper.log_by_eig,
+}
 LOG_SIZES = (
     (32, 196, 64), (8, 784, 128), (1, 2000, 512), (8, 169, 256), (4, 196, 256), (8, 49, 512),
 )  # fmt: skip
 CUTS = {"ncuts_j1": rivals.normalized_cut_by_qr, "ncuts_j2": rivals.cut_by_qr}
-CUT_SIZES = (1024, 4096, 16384, 65536)
+DENSE = {
+    "ncuts_j1": {
+        "dense + autograd": rivals.normalized_cut_dense, "the paper": paper.normalized_cut
+    },
+    "ncuts_j2": {"dense + autograd": rivals.cut_dense, "the paper": paper.cut},
+}  # fmt: skip
+CUT_SIZES = ((1024, 20), (4096, 20), (16384, 20), (65536, 20), (4096, 10), (4096, 40), (4096, 80))
+GRAM = "by Gram matrix"
+
+
+def cut_case(name: str, m: int, d: int = 20, gram: bool = False) -> Case:
+    """A normalized cut beside the thin QR."""
+    wrt = (0, 1) if name == "ncuts_j1" else (0,)
+    size = f"m = {m}, d = {d}, k = 8" + (f", {GRAM}" if gram else "")
+    return Case(name, size, segmentation(m, d), {"thin QR + autograd": CUTS[name]}, wrt)
 
 
 def cases() -> Iterator[Case]:
     """Everything that the document shows."""
     for shape in LOG_SIZES:
-        yield Case("o2p", "×".join(map(str, shape)), gaussian(*shape), LOG_RIVALS)
+        others = OTHERS if shape[-2] > shape[-1] else {}
+        yield Case("o2p", "×".join(map(str, shape)), gaussian(*shape), LOG_RIVALS | others)
     for shape in ((8, 784, 128), (8, 49, 512)):
         yield Case(
             "power_pool", "×".join(map(str, shape)), gaussian(*shape),
@@ -134,23 +161,17 @@ def cases() -> Iterator[Case]:
         )  # fmt: skip
     yield Case(
         "projector", "m = 1024, rank 20", of_rank(1024, 20),
-        {"pinv(hermitian=True) + autograd": rivals.projector_by_pinv},
+        {"pinv(hermitian=True) + autograd": rivals.projector_by_pinv, "the paper": paper.projector},
     )  # fmt: skip
     yield Case("svd", "2000×512", gaussian(2000, 512), {"torch.linalg.svd": rivals.thin_svd})
     yield Case("eig", "512", symmetric(512), {"torch.linalg.eigh": rivals.eigenvectors})
-    for name, thin in CUTS.items():
-        wrt = (0, 1) if name == "ncuts_j1" else (0,)
-        for m in CUT_SIZES:
-            arguments = segmentation(m)
-            yield Case(
-                name, f"m = {m}, d = 20, k = 8", arguments, {"thin QR + autograd": thin}, wrt
-            )
-    dense = {"ncuts_j1": rivals.normalized_cut_dense, "ncuts_j2": rivals.cut_dense}
-    for name, literal in dense.items():
-        wrt = (0, 1) if name == "ncuts_j1" else (0,)
-        yield Case(
-            name, "m = 1024, d = 20, k = 8", segmentation(1024), {"dense + autograd": literal}, wrt
-        )
+    for name in CUTS:
+        for m, d in CUT_SIZES:
+            yield cut_case(name, m, d)
+        for m in (1024, 65536):
+            yield cut_case(name, m, gram=True)
+    for name, dense in DENSE.items():
+        yield replace(cut_case(name, 1024), rivals=dense)
 
 
 QUICK = ("8×169×256", "m = 1024, d = 20, k = 8", "m = 65536, d = 20, k = 8")
@@ -159,29 +180,35 @@ QUICK = ("8×169×256", "m = 1024, d = 20, k = 8", "m = 65536, d = 20, k = 8")
 def measured(case: Case, budget: float) -> Iterator[Row]:
     """The rows of a case."""
     torch.manual_seed(0)
-    arguments = case.arguments()
-    times = interleaved(
-        [emitted(case.layer), *case.rivals.values()], arguments, case.wrt, budget
-    )
+    layers = [ours(case), *case.rivals.values()]
+    times = interleaved(layers, case.arguments(), case.wrt, budget)
     for name, theirs in zip(case.rivals, times[1:], strict=True):
         yield Row(case.layer, case.size, name, times[0], theirs)
 
 
-def exponents(rows: list[Row]) -> dict[str, tuple[float, float]]:
-    """How the time grows with m, for the layer and for its rival: the slope in a log-log plot."""
-    found = {}
+def exponents(rows: list[Row]) -> dict[str, dict[str, tuple[float, float]]]:
+    """How the time grows with m and d, for a layer and for its rival: slopes in log-log plots."""
+    found: dict[str, dict[str, tuple[float, float]]] = {}
     for name in CUTS:
-        points = [
-            (math.log(float(row.size.split()[2].rstrip(","))), row)
-            for row in rows
-            if row.layer == name and row.rival.startswith("thin") and "1024" not in row.size
-        ]
-        if len(points) > 1:
-            found[name] = tuple(
-                _slope([(x, math.log(side(row).total)) for x, row in points])
-                for side in (lambda row: row.ours, lambda row: row.theirs)
+        thin = [row for row in rows if row.layer == name and row.rival.startswith("thin")]
+        exact = {_sizes(row.size): row for row in thin if GRAM not in row.size}
+        along = {
+            "m": {m: row for (m, d), row in exact.items() if d == 20 and m > 1024},
+            "d": {d: row for (m, d), row in exact.items() if m == 4096},
+        }
+        found[name] = {
+            dim: (
+                _slope([(math.log(n), math.log(row.ours.total)) for n, row in points.items()]),
+                _slope([(math.log(n), math.log(row.theirs.total)) for n, row in points.items()]),
             )
-    return found  # type: ignore[return-value]
+            for dim, points in along.items()
+        }
+    return found
+
+
+def _sizes(size: str) -> tuple[int, int]:
+    m, d = (int(part.split("=")[1]) for part in size.split(",")[:2])
+    return m, d
 
 
 def _slope(points: list[tuple[float, float]]) -> float:
@@ -196,32 +223,39 @@ PEAK = """
 import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from benchmarks.speed import CUTS, emitted, segmentation
-name, which, m = sys.argv[1], sys.argv[2], int(sys.argv[3])
-layer = emitted(name) if which == "ours" else CUTS[name]
+from benchmarks.speed import ours, peak_cases
+number, which = int(sys.argv[1]), sys.argv[2]
+case = peak_cases()[number]
+layer = ours(case) if which == "ours" else next(iter(case.rivals.values()))
 
 def status(key):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
-for rows in (1024, m):
-    F, Lam, E = segmentation(rows)()
-    F.requires_grad_()
-    Lam.requires_grad_(name == "ncuts_j1")
+arguments = case.arguments()
+for given in ([X[..., :16, :16].clone() for X in arguments], arguments):  # the first to warm up
+    leaves = [X.requires_grad_(k in case.wrt) for k, X in enumerate(given)]
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
     before = status("VmRSS")
-    layer(F, Lam, E).backward()
+    outputs = layer(*leaves)
+    sum(Y.sum() for Y in (outputs if isinstance(outputs, tuple) else (outputs,))).backward()
 print(status("VmHWM") - before)
 """
 
 
-def peak_per_row(name: str, which: str, m: int) -> float:
-    """The bytes a row that a process needs beyond the inputs, gradients included (Linux)."""
+def peak_cases() -> list[Case]:
+    """What the peak memory is measured of; each against its first rival."""
+    small = [case for case in cases() if case.layer not in CUTS]
+    return [*small, *(cut_case(name, 1 << 20) for name in CUTS)]
+
+
+def peak(number: int, which: str) -> int:
+    """The bytes that a process needs beyond the inputs, gradients included (Linux)."""
     found = subprocess.run(
-        [sys.executable, "-c", PEAK, name, which, str(m)],
+        [sys.executable, "-c", PEAK, str(number), which],
         check=True, capture_output=True, text=True, cwd=HERE.parent,
     ).stdout  # fmt: skip
-    return int(found) * 1024 / m
+    return int(found) * 1024
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -243,7 +277,7 @@ def table(rows: list[Row]) -> Iterator[str]:
         )
 
 
-def document(rows: list[Row], peaks: dict[str, dict[str, float]]) -> str:
+def document(rows: list[Row], peaks: list[tuple[Case, int, int]]) -> str:
     """docs/performance.md."""
     lines = [
         "# How fast the emitted layers are",
@@ -251,23 +285,40 @@ def document(rows: list[Row], peaks: dict[str, dict[str, float]]) -> str:
         "Written by `make bench`. Each layer and its rival run in turn on the same float64 inputs,",
         "one thread each; the figures are medians of the thread's processor time, layer / rival,",
         "and the ratios say how many times longer the rival takes. *Saved* is what autograd keeps",
-        "between the passes besides the inputs.",
+        f"between the passes besides the inputs; *{GRAM}* is the option `gram`. *The paper* is its",
+        "formulas as printed but for their errors, dense where they are.",
         "",
         *table(rows),
         "",
-        "## Growth and memory of the normalized cuts",
+        "## Growth of the normalized cuts",
         "",
-        "The exponent is the slope of log time over log m between 4096 and 65 536; the peak is",
-        "what a process needs beyond the inputs at m = 1 048 576, gradients included.",
+        "The slopes of log time over log m between 4096 and 65 536, and over log d between 10 and",
+        "80 at m = 4096; layer / thin QR + autograd.",
         "",
-        "| layer | exponent in m, layer / rival | peak bytes a row, layer / rival |",
+        "| layer | in m | in d |",
         "| --- | --- | --- |",
     ]
-    for name, (ours, theirs) in exponents(rows).items():
-        peak = peaks.get(name, {})
-        memory = " / ".join(f"{value:.0f}" for value in peak.values())
-        lines.append(f"| `{name}` | {ours:.2f} / {theirs:.2f} | {memory} |")
-    return "\n".join([*lines, "", "![Time over m](performance.svg)", ""])
+    for name, along in exponents(rows).items():
+        m, d = (f"{ours:.2f} / {theirs:.2f}" for ours, theirs in along.values())
+        lines.append(f"| `{name}` | {m} | {d} |")
+    lines += [
+        "",
+        "![Time over m](performance.svg)",
+        "",
+        "## Peak memory",
+        "",
+        "What a process needs beyond the inputs, gradients included, both passes; for the cuts",
+        "that is {} and {} bytes a row.".format(*(ours >> 20 for _, ours, _ in peaks[-2:])),
+        "",
+        "| layer | size | against | peak, MB |",
+        "| --- | --- | --- | --- |",
+    ]
+    for case, mine, theirs in peaks:
+        lines.append(
+            f"| `{case.layer}` | {case.size} | {next(iter(case.rivals))} | "
+            f"{mine / 1e6:.1f} / {theirs / 1e6:.1f} |"
+        )
+    return "\n".join([*lines, ""])
 
 
 def plot(rows: list[Row], path: Path) -> None:
@@ -280,8 +331,9 @@ def plot(rows: list[Row], path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "mbp"
     figure, axes = plt.subplots(figsize=(6, 4))
     for name in CUTS:
-        chosen = [row for row in rows if row.layer == name and row.rival.startswith("thin")]
-        m = [int(row.size.split()[2].rstrip(",")) for row in chosen]
+        thin = [row for row in rows if row.layer == name and row.rival.startswith("thin")]
+        chosen = [row for row in thin if row.size.endswith("d = 20, k = 8")]
+        m = [_sizes(row.size)[0] for row in chosen]
         (line,) = axes.loglog(m, [row.ours.total for row in chosen], "o-", label=name)
         axes.loglog(
             m, [row.theirs.total for row in chosen], "s--", color=line.get_color(),
@@ -302,17 +354,14 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     rows: list[Row] = []
     for case in cases():
-        if options.quick and (case.size not in QUICK or "dense + autograd" in case.rivals):
+        if options.quick and (case.size not in QUICK or case.rivals in DENSE.values()):
             continue
         for row in measured(case, options.budget):
             rows.append(row)
             print(f"{row.layer:11} {row.size:26} {row.rival:32} {row.total:8.2f}×", flush=True)
     if options.quick:
         return
-    peaks = {
-        name: {which: peak_per_row(name, which, 1 << 20) for which in ("ours", "theirs")}
-        for name in CUTS
-    }
+    peaks = [(case, peak(k, "ours"), peak(k, "theirs")) for k, case in enumerate(peak_cases())]
     figures: dict[str, Any] = {
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -325,7 +374,13 @@ def main(arguments: list[str] | None = None) -> None:
             for row in rows
         ],
         "exponents": exponents(rows),
-        "peak_bytes_per_row": peaks,
+        "peak_bytes": [
+            {
+                "layer": case.layer, "size": case.size, "rival": next(iter(case.rivals)),
+                "ours": mine, "theirs": theirs,
+            }
+            for case, mine, theirs in peaks
+        ],
     }  # fmt: skip
     (HERE / "speed.json").write_text(json.dumps(figures, indent=1) + "\n")
     DOCUMENT.write_text(document(rows, peaks))
