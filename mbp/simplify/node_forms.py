@@ -543,7 +543,7 @@ def matrix_function(g: sp.Expr, A: Form, parameters: tuple[Expr, ...]) -> Form:
         core = matrix_function(sp.powsimp(core), A, parameters)
         return products.multiply(form(build.map_scalar(front, **names)), core)
     base, p = g.as_base_exp()
-    if base == scalar.X and not p.is_number:
+    if base == scalar.X and not p.is_number and not p.has(scalar.X):
         g, parameters = base ** scalar.parameter(0), (build.map_scalar(p, **names),)
     return node_form(build.frechet(g, argument, parameters))
 
