@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import sympy as sp
 
-from mbp.decomposition import outputs_of
 from mbp.errors import MbpError
 from mbp.expr import build, scalar
 from mbp.expr.dims import ONE, Dim
@@ -50,11 +48,11 @@ from mbp.expr.nodes import (
     row,
     topological,
 )
-from mbp.expr.text import text
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
-from mbp.plan.graph import Graph, Spelling, v_shape
-from mbp.plan.sums import Term, assembled, mirrored, without_identities
+from mbp.plan.graph import Graph, v_shape
+from mbp.plan.ranges import Range, Ranges, inverts, projects
+from mbp.plan.sums import Term, assembled, without_identities
 from mbp.plan.value import Form, Value
 from mbp.rulebook import RULEBOOK, Forward
 
@@ -92,16 +90,13 @@ class Lowering:
         }
         self._vectors = vectors
         self._residuals = residuals
-        self._outputs = frozenset(topological(*outputs))
-        self._forms_frames = forms_frames
-        self._fitted: list[tuple[Value, Value, _Range]] = []
+        self.ranges = Ranges(graph, outputs, forms_frames)
         self._nodes = frozenset(topological(*roots))
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
         self._in_frame_only = _in_frame_only(roots)
         self._in_powers_only = _in_powers_only(roots)
         self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
-        self._ranges: dict[Expr, _Range] = {}
         self._words: dict[Expr, list[Term]] = {}
         self.hints: dict[Value, str] = {}
 
@@ -141,7 +136,7 @@ class Lowering:
                 return inverse if inverse.form is Form.DIAGONAL else graph.dense(inverse)
             case Det() | LogDet():
                 return self._determinant(node)
-            case Trace(args=(Output() as P,)) if _projects(P):
+            case Trace(args=(Output() as P,)) if projects(P):
                 return self._range(P.args[0]).rank
             case Trace(args=(X,)):
                 traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
@@ -229,8 +224,8 @@ class Lowering:
                 return [Term(self._power(node))]
             case Frechet():
                 return [Term(self._matrix_function(node))]
-            case Output() if _projects(node) or _inverts(node):
-                return [Term(self._range_word(node))]
+            case Output() if projects(node) or inverts(node):
+                return [Term(self._range(node.args[0]).word(node))]
             case Output() if (expression := self._expression(node)) is not None:
                 return self._terms(expression)
             case Product():
@@ -486,89 +481,8 @@ class Lowering:
         sigma = graph.make("column", s, shape=(n, n), form=Form.DIAGONAL)
         return sigma, V
 
-    # --- ranges -------------------------------------------------------------------------------
-
-    def _range(self, A: Expr) -> _Range:
-        """What the projector onto A's range and A⁺ are computed from, once for each A."""
-        if A not in self._ranges:
-            self._ranges[A] = self._new_range(A)
-        return self._ranges[A]
-
-    def _new_range(self, A: Expr) -> _Range:
-        graph = self.graph
-        formed = graph.dense(self.value(A))
-        if not is_(A, "symmetric"):
-            inverted = any(_inverts(node) and node.args[0] is A for node in self._outputs)
-            framed = self._framed_range(A, formed, inverted)
-            return framed if inverted or self._forms_frames else self._fit(A, formed, framed)
-        call = graph.make("range_frame", formed, shape=(ONE, ONE), form=Form.CALL)
-        r = rank_of(A)
-        graph.suppose(r, max(1, graph.size(A.rows) // _RANK_SHARE))
-        V = graph.make("item", call, data=(0, "V"), shape=(A.rows, r))
-        raw = graph.make("item", call, data=(1, "mu"), shape=(r, r), form=Form.RAW)
-        mu = graph.make("column", raw, shape=(r, r), form=Form.DIAGONAL)
-        rank = graph.make("item", call, data=(2, "rank"), shape=(ONE, ONE))
-        Vt = graph.transpose(V)
-        return _Range((V, Vt), (V, mu, Vt), rank)
-
-    def _framed_range(self, A: Expr, formed: Value, inverted: bool) -> _Range:
-        """The range from an orthonormal frame: Π = Q N Qᵀ, A⁺ = M Qᵀ."""
-        graph = self.graph
-        p = min(A.shape, key=graph.size)
-        call = graph.make(
-            "orthogonal_frame", formed, data=(inverted,), shape=(ONE, ONE), form=Form.CALL
-        )
-        shapes = {"Q": (A.rows, p), "N": (p, p), "M": (A.cols, p), "rank": (ONE, ONE)}
-        Q, N, M, rank = (
-            graph.make("item", call, data=(k, name), shape=shape)
-            for k, (name, shape) in enumerate(shapes.items())
-        )
-        graph.symmetric.add(N)
-        Qt = graph.transpose(Q)
-        if formed.op == "scale_rows":  # A = D Y has Y M = D⁻¹ A M = D⁻¹ Q N
-            D, Y = formed.args
-            inverse = graph.diagonal(graph.reciprocal(graph.column(D)))
-            graph.replace((Y, M), (inverse, Q, N))
-        return _Range((Q, N, Qt), (M, Qt), rank)
-
-    def _fit(self, A: Expr, formed: Value, framed: _Range) -> _Range:
-        """The range by least squares: A M K = Π, M K = A⁺ for K = (A M)⁺, A M never formed.
-
-        A product that applies neither to few columns takes the frame.
-        """
-        graph = self.graph
-        p = min(A.shape, key=graph.size)
-        call = graph.make("right_frame", formed, shape=(ONE, ONE), form=Form.CALL)
-        M = graph.make("item", call, data=(0, "M"), shape=(A.cols, p))
-        rank = graph.make("item", call, data=(1, "rank"), shape=(ONE, ONE))
-        K = graph.pinv(formed, M)
-        P = graph.make("range_projector", formed, shape=(A.rows, A.rows))
-        X = graph.make("range_pinv", formed, shape=(A.cols, A.rows))
-        graph.symmetric.add(P)
-        forming = 4.0 * graph.size(A.rows) * graph.size(p) ** 2
-        fitted = (formed, M, K)
-        graph.spell(
-            P, Spelling(fitted), Spelling(mirrored(graph, fitted)),
-            Spelling(framed.projector, forming),
-        )  # fmt: skip
-        graph.spell(X, Spelling((M, K)), Spelling(framed.pinv, forming))
-        if formed.op == "scale_rows":  # A = D Y has Y A⁺ = D⁻¹ Π
-            D, Y = formed.args
-            graph.replace((Y, X), (graph.diagonal(graph.reciprocal(graph.column(D))), P))
-        self._fitted.append((P, X, framed))
-        return _Range((P,), (X,), rank)
-
-    def form_frames(self) -> None:
-        """Takes the frame of each range for all that is lowered from now on."""
-        self._forms_frames = True
-        for P, X, framed in self._fitted:
-            self.graph.spell(P, Spelling(framed.projector))
-            self.graph.spell(X, Spelling(framed.pinv))
-
-    def _range_word(self, node: Output) -> tuple[Value, ...]:
-        """The projector onto the range of the node's operand, or its generalised inverse."""
-        found = self._range(node.args[0])
-        return found.projector if _projects(node) else found.pinv
+    def _range(self, A: Expr) -> Range:
+        return self.ranges.of(A, self.graph.dense(self.value(A)))
 
     # --- decompositions and kernels -----------------------------------------------------------
 
@@ -588,8 +502,8 @@ class Lowering:
 
     def _output(self, node: Output) -> Value:
         graph = self.graph
-        if _projects(node) or _inverts(node):
-            return assembled(graph, [Term(self._range_word(node))], node.shape)
+        if projects(node) or inverts(node):
+            return assembled(graph, [Term(self._range(node.args[0]).word(node))], node.shape)
         expression = self._expression(node)
         if expression is not None:
             return self.value(expression)
@@ -691,39 +605,8 @@ class Lowering:
         return v
 
 
-@dataclass(frozen=True)
-class _Range:
-    """Π_A and A⁺ as words of letters, and the rank of A."""
-
-    projector: tuple[Value, ...]
-    pinv: tuple[Value, ...]
-    rank: Value
-
-
-def rank_of(A: Expr) -> sp.Symbol:
-    """The rank of A as a dimension that is known at run time only."""
-    return sp.Symbol(f"rank({text(A)})", integer=True, positive=True)
-
-
-def _inverts(node: Expr) -> bool:
-    """Whether the node is the generalised inverse of its operand."""
-    return isinstance(node, Output) and outputs_of("generalized_inverse", *node.args[:1])[0] is node
-
-
-def _projects(node: Output) -> bool:
-    """Whether the node is the orthogonal projector onto its operand's range, A A⁺ by its rule."""
-    forward = RULEBOOK.forward(node.rule)
-    if forward is None or forward.function is not None or len(node.args) != 1:
-        return False
-    (A,) = RULEBOOK.decompositions[node.rule].inputs
-    return forward.expressions == (build.matmul(A, *outputs_of("generalized_inverse", A)),)
-
-
 _POWERS = 4
 """The largest integer power that is cheaper as products than through the spectrum."""
-
-_RANK_SHARE = 8
-"""A square matrix whose range matters is taken to have this many times its rank in rows."""
 
 _STRUCTURE = {
     "sym": ("symmetric",),

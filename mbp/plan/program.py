@@ -179,7 +179,7 @@ def _plan(
     lowered: list[dict[str, Value]] = []
     for number, part in enumerate(parts):
         if number == _FIRST_ORDER:
-            lowering.form_frames()
+            lowering.ranges.form_frames()
         lowered.append(
             {
                 name: _returned(graph, lowering.value(expr), name in vectors)

@@ -1,0 +1,154 @@
+"""Projectors onto ranges and generalised inverses, as words of what they are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sympy as sp
+
+from mbp.decomposition import outputs_of
+from mbp.expr import build
+from mbp.expr.dims import ONE
+from mbp.expr.nodes import Expr, Output, topological
+from mbp.expr.text import text
+from mbp.invariants.infer import is_
+from mbp.plan.graph import Graph, Spelling, Word
+from mbp.plan.sums import mirrored
+from mbp.plan.value import Form, Value
+from mbp.rulebook import RULEBOOK
+
+
+@dataclass(frozen=True)
+class Range:
+    """Π_A and A⁺ as words of letters, and the rank of A."""
+
+    projector: Word
+    pinv: Word
+    rank: Value
+
+    def word(self, node: Output) -> Word:
+        """The word of Π_A or of A⁺, whichever the node is."""
+        return self.projector if projects(node) else self.pinv
+
+
+class Ranges:
+    """The ranges of one graph, each found once.
+
+    That of a symmetric A comes from its eigenvectors. Another's comes from an orthonormal frame
+    where one of `outputs`, the layer's own, is its generalised inverse, or if `forms_frames`;
+    otherwise by least squares where these do.
+    """
+
+    def __init__(self, graph: Graph, outputs: Iterable[Expr], forms_frames: bool) -> None:
+        self._graph = graph
+        self._inverted = {A.args[0] for A in topological(*outputs) if inverts(A)}
+        self._forms_frames = forms_frames
+        self._found: dict[Expr, Range] = {}
+        self._fitted: list[tuple[Value, Value, Range]] = []
+
+    def of(self, A: Expr, formed: Value) -> Range:
+        """The range of A, which is computed as `formed`."""
+        if A not in self._found:
+            self._found[A] = self._new(A, formed)
+        return self._found[A]
+
+    def form_frames(self) -> None:
+        """Takes the frame of each range for all that is lowered from now on."""
+        self._forms_frames = True
+        for P, X, framed in self._fitted:
+            self._graph.spell(P, Spelling(framed.projector))
+            self._graph.spell(X, Spelling(framed.pinv))
+
+    def _new(self, A: Expr, formed: Value) -> Range:
+        if is_(A, "symmetric"):
+            return self._spectral(A, formed)
+        framed = self._framed(A, formed)
+        takes_frame = self._forms_frames or A in self._inverted
+        return framed if takes_frame else self._by_least_squares(A, formed, framed)
+
+    def _spectral(self, A: Expr, formed: Value) -> Range:
+        """The range of a symmetric A from its eigenvectors there: Π = V Vᵀ, A⁺ = V [μ] Vᵀ."""
+        graph = self._graph
+        call = graph.make("range_frame", formed, shape=(ONE, ONE), form=Form.CALL)
+        r = _rank_of(A)
+        graph.suppose(r, max(1, graph.size(A.rows) // _RANK_SHARE))
+        V = graph.make("item", call, data=(0, "V"), shape=(A.rows, r))
+        raw = graph.make("item", call, data=(1, "mu"), shape=(r, r), form=Form.RAW)
+        mu = graph.make("column", raw, shape=(r, r), form=Form.DIAGONAL)
+        rank = graph.make("item", call, data=(2, "rank"), shape=(ONE, ONE))
+        Vt = graph.transpose(V)
+        return Range((V, Vt), (V, mu, Vt), rank)
+
+    def _framed(self, A: Expr, formed: Value) -> Range:
+        """The range from an orthonormal frame: Π = Q N Qᵀ, A⁺ = M Qᵀ."""
+        graph = self._graph
+        p = min(A.shape, key=graph.size)
+        call = graph.make(
+            "orthogonal_frame", formed, data=(A in self._inverted,), shape=(ONE, ONE),
+            form=Form.CALL,
+        )  # fmt: skip
+        shapes = {"Q": (A.rows, p), "N": (p, p), "M": (A.cols, p), "rank": (ONE, ONE)}
+        Q, N, M, rank = (
+            graph.make("item", call, data=(k, name), shape=shape)
+            for k, (name, shape) in enumerate(shapes.items())
+        )
+        graph.symmetric.add(N)
+        Qt = graph.transpose(Q)
+        self._scaled(formed, M, (Q, N))  # A M = Q N
+        return Range((Q, N, Qt), (M, Qt), rank)
+
+    def _by_least_squares(self, A: Expr, formed: Value, framed: Range) -> Range:
+        """The range by least squares: A M K = Π, M K = A⁺ for K = (A M)⁺, A M never formed.
+
+        A product that applies neither to few columns takes the frame.
+        """
+        graph = self._graph
+        p = min(A.shape, key=graph.size)
+        call = graph.make("right_frame", formed, shape=(ONE, ONE), form=Form.CALL)
+        M = graph.make("item", call, data=(0, "M"), shape=(A.cols, p))
+        rank = graph.make("item", call, data=(1, "rank"), shape=(ONE, ONE))
+        K = graph.pinv(formed, M)
+        P = graph.make("range_projector", formed, shape=(A.rows, A.rows))
+        X = graph.make("range_pinv", formed, shape=(A.cols, A.rows))
+        graph.symmetric.add(P)
+        forming = 4.0 * graph.size(A.rows) * graph.size(p) ** 2
+        fitted = (formed, M, K)
+        graph.spell(
+            P, Spelling(fitted), Spelling(mirrored(graph, fitted)),
+            Spelling(framed.projector, forming),
+        )  # fmt: skip
+        graph.spell(X, Spelling((M, K)), Spelling(framed.pinv, forming))
+        self._scaled(formed, X, (P,))  # A A⁺ = Π
+        self._fitted.append((P, X, framed))
+        return Range((P,), (X,), rank)
+
+    def _scaled(self, formed: Value, right: Value, product: Word) -> None:
+        """Notes Y B = D⁻¹ A B for A = D Y, where A B is the product of other letters."""
+        if formed.op == "scale_rows":
+            D, Y = formed.args
+            inverse = self._graph.diagonal(self._graph.reciprocal(self._graph.column(D)))
+            self._graph.replace((Y, right), (inverse, *product))
+
+
+def inverts(node: Expr) -> bool:
+    """Whether the node is the generalised inverse of its operand."""
+    return isinstance(node, Output) and outputs_of("generalized_inverse", *node.args[:1])[0] is node
+
+
+def projects(node: Output) -> bool:
+    """Whether the node is the orthogonal projector onto its operand's range, A A⁺ by its rule."""
+    forward = RULEBOOK.forward(node.rule)
+    if forward is None or forward.function is not None or len(node.args) != 1:
+        return False
+    (A,) = RULEBOOK.decompositions[node.rule].inputs
+    return forward.expressions == (build.matmul(A, *outputs_of("generalized_inverse", A)),)
+
+
+def _rank_of(A: Expr) -> sp.Symbol:
+    """The rank of A as a dimension that is known at run time only."""
+    return sp.Symbol(f"rank({text(A)})", integer=True, positive=True)
+
+
+_RANK_SHARE = 8
+"""A square matrix whose range matters is taken to have this many times its rank in rows."""
