@@ -493,14 +493,14 @@ class ModuleText:
         """What the passes cost and what is kept between them, of one sample in float64."""
         cost = plan_cost(self.plan)
         lines = [
-            "Cost of one sample in float64:",
+            "Cost of one sample in float64, factorizations by their time:",
             f"    forward {cost.forward.flops} flops,",
             f"    backward {cost.backward.flops} flops,",
             f"    saved {cost.saved} bytes.",
         ]
         if self.plan.wide is not None:
             wide = plan_cost(self.plan.wide.plan)
-            lines[0] = "Cost of one sample in float64, and where it is wide:"
+            lines[0] = lines[0].replace(":", ", and where it is wide:")
             lines[1] = f"    forward {cost.forward.flops} and {wide.forward.flops} flops,"
             lines[2] = f"    backward {cost.backward.flops} and {wide.backward.flops} flops,"
             lines[3] = f"    saved {cost.saved} and {wide.saved} bytes."

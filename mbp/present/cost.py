@@ -33,7 +33,7 @@ def sizes_of(derivation: Derivation) -> list[str]:
 
 def cost_lines(derivation: Derivation, sizes: Mapping[str, int] | None = None) -> Iterator[str]:
     """The cost of one sample, as formulas and for `sizes`."""
-    yield "Cost of one sample in float64, to leading order"
+    yield "Cost of one sample in float64, to leading order, factorizations by their time"
     yield from _formulas(layer_cost(derivation))
     if sizes:
         yield f"at {', '.join(f'{name} = {size}' for name, size in sizes.items())}"
