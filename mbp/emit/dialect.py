@@ -20,7 +20,8 @@ class Dialect:
     take and {like} for those two as keywords; an operation may have further holes of its own.
     `calls` are the decompositions, by the torch function that a rule names; the holes are
     {function} and {args}. `options` are the run-time options that the target knows. `has_lu`
-    says whether an LU factorization can be kept and solved with later.
+    says whether an LU factorization can be kept and solved with later, `has_in_place` whether an
+    array can be added to or multiplied in its own storage.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Dialect:
     calls: Mapping[str, str]
     options: tuple[str, ...]
     has_lu: bool = False
+    has_in_place: bool = False
 
     def word(self, operation: str) -> str:
         """The format string of an operation; raises MbpError where the target has none."""

@@ -26,6 +26,7 @@ from mbp.emit.scalars import (
 from mbp.errors import MbpError
 from mbp.expr import scalar
 from mbp.expr.dims import ONE, Dim
+from mbp.plan.graph import v_shape
 from mbp.plan.program import Program
 from mbp.plan.value import Form, Value
 
@@ -150,6 +151,7 @@ class Body:
         self._pieces: dict[Value, Piece] = {}
         self._wishes: dict[Value, str] = {}
         self._functions: dict[str, str] = {}
+        self._below: dict[Value, frozenset[Value]] = {}
 
     def print(
         self,
@@ -355,6 +357,8 @@ class Body:
                 return f"{within(self._piece(args[0]), ATOM)}.mT", ATOM
             case "scale":
                 return self._scale(args[0], args[1])
+            case "add" | "multiply" | "scale_rows" if (piece := self._in_place(value)) is not None:
+                return piece
             case "add":
                 return self._add(args)
             case "multiply" if _is_square(value):
@@ -475,6 +479,34 @@ class Body:
         for negative, piece in signed[1:]:
             text += f" {'-' if negative else '+'} {within(piece, TERM)}"
         return text, SUM
+
+    def _in_place(self, value: Value) -> Piece | None:
+        """A sum or product of two in the storage of the one that is a product nobody else sees.
+
+        Whatever is batched in the other, be it by vmap, is batched in that one too: it depends on
+        all the inputs that the other depends on.
+        """
+        if not self._dialect.has_in_place or len(value.args) != 2 or ONE in v_shape(value):
+            return None
+        for fresh, other in (value.args, value.args[::-1]):
+            unseen = fresh not in self._known and self._uses[fresh] == 1
+            if fresh.op != "matmul" or not unseen or v_shape(fresh) != v_shape(value):
+                continue
+            if self._tensors_below(other) <= self._tensors_below(fresh):
+                if value.op != "add":
+                    return self._word("multiplied in place", (fresh, other)), ATOM
+                negative, (text, _) = self._signed(other)
+                word = "subtracted in place" if negative else "added in place"
+                return self._word(word, (fresh,), b=text), ATOM
+        return None
+
+    def _tensors_below(self, value: Value) -> frozenset[Value]:
+        """The layer's inputs, numbers aside, that the value is computed from."""
+        if value not in self._below:
+            below = (self._tensors_below(arg) for arg in value.args)
+            own = {value} if value.op == "input" and value.form is not Form.NUMBER else set()
+            self._below[value] = frozenset(own).union(*below)
+        return self._below[value]
 
     def _in_order(self, terms: tuple[Value, ...]) -> list[tuple[bool, Piece]]:
         # A positive term comes first, the others as they are.

@@ -36,6 +36,7 @@ TORCH = Dialect(
         **HELPERS,
     },
     words={
+        "added in place": "{A}.add_({b})",
         "as_array": "torch.as_tensor({a}, {like})",
         "cholesky": "_cholesky({a})",
         "class_sums": "_class_sums({a}, {b})",
@@ -56,6 +57,7 @@ TORCH = Dialect(
         "lu_factor": "torch.linalg.lu_factor_ex({a})",
         "lu_solve": "torch.linalg.lu_solve({a}, {b}, {c})",
         "lu_solve adjoint": "torch.linalg.lu_solve({a}, {b}, {c}, adjoint=True)",
+        "multiplied in place": "{A}.mul_({b})",
         "nonnegative": "{A}.clamp_min(0)",
         "nothing": "{x}.new_zeros(0)",
         "ones": "{x}.new_ones({rows}, {cols})",
@@ -78,6 +80,7 @@ TORCH = Dialect(
         "stack": "_joined({args}, dim={axis})",
         "sum": "{A}.sum({axes}, keepdim=True)",
         "sum_to": "{a}.sum_to_size({like_array}.shape)",
+        "subtracted in place": "{A}.sub_({b})",
         "svd_frame": "_svd_frame({a})",
         "triangular_solve": "torch.linalg.solve_triangular({a}, {b}, upper={upper})",
         "unvec": "{A}[..., 0].unflatten(-1, ({cols}, {rows})).mT",
@@ -98,4 +101,5 @@ TORCH = Dialect(
     },
     options=("rtol", "gram", "on_tie", "compute_dtype"),
     has_lu=True,
+    has_in_place=True,
 )
