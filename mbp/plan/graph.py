@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import sympy as sp
 
@@ -550,7 +551,10 @@ class Graph:
         return tuple(self.transpose(factor) for factor in reversed(word))
 
     def spell(self, letter: Value, *spellings: Spelling) -> None:
-        """Notes the words that a letter stands for; each product takes the cheapest."""
+        """Notes the words that a letter stands for, the last one fit for any product.
+
+        Each product takes the cheapest, of many letters the last.
+        """
         self._spellings[letter] = spellings
         turned = tuple(Spelling(self._mirrored(s.word), s.extra) for s in spellings)
         if self.transpose(letter) is not letter:
@@ -567,8 +571,9 @@ class Graph:
 
     def _spelled_ways(self, word: Word) -> list[Spelling]:
         ways = [Spelling(())]
+        many = sum(letter in self._spellings for letter in word) > _CHOICES
         for letter in word:
-            spellings = self._spellings.get(letter, (Spelling((letter,)),))
+            spellings = self._spellings.get(letter, (Spelling((letter,)),))[-1 if many else 0 :]
             ways = [
                 Spelling(way.word + s.word, way.extra + s.extra) for way in ways for s in spellings
             ]
@@ -638,12 +643,13 @@ class Graph:
         known = self._known(word)
         if known is not None:
             return _Order(0.0, 1, known.form)
-        options = [self._joined(word, cut) for cut in range(1, len(word))]
-        return min(options, key=lambda order: order.cost)
+        r, c = self.size(word[0].rows), self.size(word[-1].cols)
+        options = (self._joined(word, cut, r, c) for cut in range(1, len(word)))
+        return min(options, key=_cost_of)
 
-    def _joined(self, word: Word, cut: int) -> _Order:
+    def _joined(self, word: Word, cut: int, r: int, c: int) -> _Order:
         left, right = self._order(word[:cut]), self._order(word[cut:])
-        r, k, c = (self.size(n) for n in (word[0].rows, word[cut].rows, word[-1].cols))
+        k = self.size(word[cut].rows)
         forms = (left.form, right.form)
         form = Form.MATRIX
         if Form.PINV in forms:
@@ -746,6 +752,9 @@ class Graph:
         return self.make("lu_solve", *parts, B, data=(transposed,), shape=shape)
 
 
+_cost_of = attrgetter("cost")
+
+
 @dataclass(frozen=True)
 class Spelling:
     """A word that a letter stands for, and the flops of what the word needs besides."""
@@ -753,6 +762,9 @@ class Spelling:
     word: Word
     extra: float = 0.0
 
+
+_CHOICES = 3
+"""The letters in a product whose spellings are tried together."""
 
 _TALL = 8
 """A sum over this many times as many terms as it has rows is a sum over a tall matrix's rows."""

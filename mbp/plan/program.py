@@ -178,6 +178,8 @@ def _plan(
     )
     lowered: list[dict[str, Value]] = []
     for number, part in enumerate(parts):
+        if number == _PASSES and not forms_frames and _form_frames(lowered):
+            return _plan(derivation, second, sizes, has_lu, forms_frames=True)
         if number == _FIRST_ORDER:
             lowering.ranges.form_frames()
         lowered.append(
@@ -191,9 +193,6 @@ def _plan(
         new = rewrite(graph, _programs(lowered))
         lowered = [{name: new[v] for name, v in part.items()} for part in lowered]
         hints = {new.get(v, v): hint for v, hint in hints.items()}
-    passes = topological([*lowered[0].values(), *lowered[1].values()])
-    if not forms_frames and any(v.op == "orthogonal_frame" and _is_of_factor(v) for v in passes):
-        return _plan(derivation, second, sizes, has_lu, forms_frames=True)
     forward = set(topological(lowered[0].values()))
     everything = topological(value for results in lowered for value in results.values())
     forward |= {v for v in everything if v.op == "item" and v.args[0] in forward}
@@ -227,8 +226,14 @@ def _plan(
     )
 
 
-_FIRST_ORDER = 3
-"""The parts before the second derivatives: outputs, gradients, variations."""
+_PASSES, _FIRST_ORDER = 2, 3
+"""The parts of the passes, outputs and gradients; with variations, those of first derivatives."""
+
+
+def _form_frames(parts: list[dict[str, Value]]) -> bool:
+    """Whether the parts form the frame of a range, which then serves them all."""
+    below = topological(v for part in parts for v in part.values())
+    return any(v.op == "orthogonal_frame" and _is_of_factor(v) for v in below)
 
 
 def _programs(parts: list[dict[str, Value]]) -> list[tuple[Value, ...]]:
