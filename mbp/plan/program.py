@@ -22,7 +22,7 @@ from mbp.plan.kronecker import of_kronecker
 from mbp.plan.low_rank import low_rank_shapes, of_low_rank
 from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.push_through import pushed_through
-from mbp.plan.residual import residual_form
+from mbp.plan.residual import residual_form, with_residuals
 from mbp.plan.scalars import with_sunken_scalars
 from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
@@ -156,14 +156,18 @@ def _plan(
         outputs[name] = spelled if formed else simplify(Y)
         residuals |= formed
     gradients = {name: split(gradient) for name, gradient in derivation.gradients.items()}
-    parts: list[Mapping[str, Expr]] = [outputs, gradients, _for_any_tangent(derivation)]
+    parts = [outputs, gradients, dict(_for_any_tangent(derivation))]
     variables = [*layer.inputs.values(), *derivation.cotangents.values()]
     if second is not None:
-        parts += [second.gradients, _for_any_tangent(second)]
+        parts += [dict(second.gradients), dict(_for_any_tangent(second))]
         variables += [*second.definition.inputs.values(), *second.cotangents.values()]
     compared = compared_ranges(tuple(layer.outputs.values()))
     if compared is not None:
-        parts.append(compared)
+        parts.append(dict(compared))
+    for part in parts:
+        for name, expr in part.items():
+            part[name], formed = with_residuals(expr)
+            residuals |= formed
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
     roots = [expr for part in parts for expr in part.values()]
     literal = expressions_below(*layer.outputs.values())
@@ -178,7 +182,7 @@ def _plan(
     )
     lowered: list[dict[str, Value]] = []
     for number, part in enumerate(parts):
-        if number == _PASSES and not forms_frames and _form_frames(lowered):
+        if number == _PASSES and not forms_frames and _has_frame(lowered):
             return _plan(derivation, second, sizes, has_lu, forms_frames=True)
         if number == _FIRST_ORDER:
             lowering.ranges.form_frames()
@@ -230,7 +234,7 @@ _PASSES, _FIRST_ORDER = 2, 3
 """The parts of the passes, outputs and gradients; with variations, those of first derivatives."""
 
 
-def _form_frames(parts: list[dict[str, Value]]) -> bool:
+def _has_frame(parts: list[dict[str, Value]]) -> bool:
     """Whether the parts form the frame of a range, which then serves them all."""
     below = topological(v for part in parts for v in part.values())
     return any(v.op == "orthogonal_frame" and _is_of_factor(v) for v in below)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mbp.expr import build
-from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, fold
+from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Trace, fold
 from mbp.invariants.infer import is_, is_palindrome
 from mbp.simplify import normal, simplify
 
@@ -25,6 +25,50 @@ def residual_form(Y: Expr) -> tuple[Expr, frozenset[Expr]]:
         return build.rebuild(node, args)
 
     return fold(Y, rebuilt), frozenset(residuals)
+
+
+def with_residuals(e: Expr) -> tuple[Expr, frozenset[Expr]]:
+    """e with ‖X − PX‖² for ‖X‖² − tr XᵀPX, P a projector, and the residuals X − PX in it.
+
+    The expanded form cancels as X comes to lie in P's range.
+    """
+    residuals: set[Expr] = set()
+
+    def rebuilt(node: Expr, args: tuple[Expr, ...]) -> Expr:
+        same = build.rebuild(node, args)
+        if not (isinstance(same, Sum) and same.is_scalar):
+            return same
+        terms = list(same.args)
+        for term in same.args:
+            found = _projection(term)
+            if found is None:
+                continue
+            X, PX = found
+            c = build.negate(build.coefficient(term)[0])
+            square = normal(build.scale(c, build.inner(X, X)))
+            whole = next((other for other in terms if normal(other) is square), None)
+            if whole is not None:
+                residual = build.subtract(X, PX)
+                residuals.add(residual)
+                terms = [other for other in terms if other not in (term, whole)]
+                terms.append(build.scale(c, build.inner(residual, residual)))
+        return build.add(*terms)
+
+    return fold(e, rebuilt), frozenset(residuals)
+
+
+def _projection(term: Expr) -> tuple[Expr, Expr] | None:
+    """(X, PX) of a multiple of tr XᵀPX for a projector P that is an output."""
+    _, body = build.coefficient(term)
+    whole = body.args[0] if isinstance(body, Trace) else body
+    factors = whole.args if isinstance(whole, Product) else ()
+    for k, P in enumerate(factors):
+        if isinstance(P, Output) and is_(P, "projector"):
+            around = (*factors[k + 1 :], *factors[:k])
+            if len(around) % 2 == 0 and is_palindrome(around):
+                X = build.matmul(*around[: len(around) // 2])
+                return X, build.matmul(P, X)
+    return None
 
 
 def _projector_distance(difference: Sum) -> tuple[Expr, Expr] | None:

@@ -219,6 +219,26 @@ def test_a_distance_of_projectors_does_not_cancel_where_they_meet():
     assert 0 <= value < 1e-28
 
 
+RESIDUALS = [
+    "norm(X - projector(A) @ X)", "norm(X - A @ pinv(A) @ X)", "norm(X.T @ projector(A) - X.T)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", RESIDUALS)
+def test_a_residual_of_a_projection_does_not_cancel(text):
+    layer = compiled(text, X="m k", A="m d")
+    A, B, N = normal(9, 3), normal(3, 2), normal(9, 2)
+    Q = torch.linalg.qr(A)[0]
+    for size in (1.0, 1e-4, 1e-8):
+        X = (A @ B + size * N).requires_grad_()
+        Y = layer(X=X, A=A)
+        residual = X.detach() - Q @ (Q.mT @ X.detach())
+        torch.testing.assert_close(Y.detach(), residual.norm(), rtol=1e-14 / size, atol=0)
+        (gradient,) = torch.autograd.grad(Y, X)
+        expected = residual / residual.norm()
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-14 / size)
+
+
 def test_a_rank_deficient_factor_has_the_gradient_of_its_range():
     layer = emitted("ncuts_j2")
     B, E = normal(20, 3), torch.eye(4, dtype=DTYPE).repeat(5, 1)
