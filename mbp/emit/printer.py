@@ -39,6 +39,13 @@ _COUNTS = {
 
 _TRANSPARENT = ("as_column", "as_diagonal")
 
+_ALLOCATED = (
+    "add", "cholesky_solve", "entrywise", "gap_kernel", "inverse", "kron", "lu_solve", "map",
+    "matmul", "multiply", "outer", "over_gaps", "part", "power", "scale", "scale_cols",
+    "scale_rows", "stack", "triangular_solve",
+)  # fmt: skip
+"""Operations whose result shares its storage with nothing."""
+
 
 @dataclass(frozen=True)
 class _Block:
@@ -142,6 +149,7 @@ class Body:
         self.names = names
         self._blocks: list[_Block] = []
         self._known = set(known)
+        self._seen_outside = set(known)
         self._reference = reference
         self._reference_order = order
         self._dims = dims
@@ -167,6 +175,7 @@ class Body:
         self._uses = Counter(arg for v in program.values for arg in _printed_operands(v))
         self._wishes = {value: wishes[name] for name, value in program.results.items()}
         kept = set(keep)
+        self._seen_outside |= kept | set(self._wishes)
         items: dict[Value, dict[int, Value]] = {}
         for value in program.values:
             if value.op == "item":
@@ -355,14 +364,18 @@ class Body:
                 return self._scalar(args[0])
             case "transpose":
                 return f"{within(self._piece(args[0]), ATOM)}.mT", ATOM
-            case "scale":
-                return self._scale(args[0], args[1])
-            case "add" | "multiply" | "scale_rows" if (piece := self._in_place(value)) is not None:
-                return piece
-            case "add":
-                return self._add(args)
             case "multiply" if _is_square(value):
                 return self._word("square", args[:1]), ATOM
+            case "add" | "multiply" | "scale" | "scale_rows" | "scale_cols" if (
+                piece := self._in_place(value)
+            ) is not None:
+                return piece
+            case "scale":
+                return self._scale(args[0], args[1])
+            case "add" if self._is_with_transpose(args):
+                return self._word("with transpose", args[:1]), ATOM
+            case "add":
+                return self._add(args)
             case "multiply" | "scale_rows" | "outer":
                 return self._multiply(args)
             case "matmul":
@@ -481,24 +494,72 @@ class Body:
         return text, SUM
 
     def _in_place(self, value: Value) -> Piece | None:
-        """A sum or product of two in the storage of the one that is a product nobody else sees.
-
-        Whatever is batched in the other, be it by vmap, is batched in that one too: it depends on
-        all the inputs that the other depends on.
-        """
-        if not self._dialect.has_in_place or len(value.args) != 2 or ONE in v_shape(value):
+        """A sum or product in the storage of the operand that nobody else sees."""
+        if not self._dialect.has_in_place or ONE in v_shape(value):
             return None
-        for fresh, other in (value.args, value.args[::-1]):
-            unseen = fresh not in self._known and self._uses[fresh] == 1
-            if fresh.op != "matmul" or not unseen or v_shape(fresh) != v_shape(value):
-                continue
-            if self._tensors_below(other) <= self._tensors_below(fresh):
-                if value.op != "add":
-                    return self._word("multiplied in place", (fresh, other)), ATOM
+        products_first = sorted(value.args, key=lambda arg: arg.op != "matmul")
+        for arg in products_first:
+            others = [other for other in value.args if other is not arg]
+            if self._is_writable(arg, value, others):
+                return self._updated(value, arg, others)
+        return None
+
+    def _updated(self, value: Value, target: Value, others: Sequence[Value]) -> Piece:
+        piece = self._piece(target)
+        for other in others:
+            text, word = self._text(other), "multiplied in place"
+            if value.op == "scale" and self._is_minus(value):
+                word = "negated in place"
+            elif value.op == "scale_cols":
+                text = f"{within(self._piece(other), ATOM)}.mT"
+            elif value.op == "add" and (diagonal := self._on_diagonal(other)) is not None:
+                text, word = diagonal, "added to diagonal in place"
+            elif value.op == "add":
                 negative, (text, _) = self._signed(other)
                 word = "subtracted in place" if negative else "added in place"
-                return self._word(word, (fresh,), b=text), ATOM
-        return None
+            word = self._dialect.word(word)
+            piece = word.format(a=piece[0], A=within(piece, ATOM), b=text), ATOM
+        return piece
+
+    def _on_diagonal(self, term: Value) -> str | None:
+        """What a multiple of I or an embedded diagonal adds to the diagonal's entries."""
+        if self._is_line(term):
+            return None
+        if term.op == "embed":
+            return self._text(term.args[0])
+        if term.op == "scale" and term.args[1].op == "eye":
+            return self._text(term.args[0])
+        return "1.0" if term.op == "eye" else None
+
+    def _is_writable(self, target: Value, value: Value, others: Sequence[Value]) -> bool:
+        """Whether nothing but the value's own text sees the target's storage, nor a batch.
+
+        Whatever is batched in the others, be it by vmap, is batched in the target too: it depends
+        on all the inputs that the others depend on.
+        """
+        if target.op not in _ALLOCATED or v_shape(target) != v_shape(value):
+            return False
+        if target.form is not Form.MATRIX or target in self._seen_outside:
+            return False
+        if target.op == "entrywise" and target.data[0].is_Symbol:
+            return False
+        if target.op == "scale" and self._is_minus(target) and self._in_place(target) is None:
+            return False  # A - B takes no more storage than -B
+        below = self._tensors_below(target)
+        return self._uses[target] == 1 and all(self._tensors_below(v) <= below for v in others)
+
+    def _is_minus(self, value: Value) -> bool:
+        c = value.args[0]
+        return c.op == "number" and c.data[0] == -1
+
+    def _is_with_transpose(self, terms: tuple[Value, ...]) -> bool:
+        """Whether the sum is A + Aᵀ, which is quicker with the transpose copied first."""
+        if not self._dialect.has_in_place or len(terms) != 2:
+            return False
+        return any(
+            B.op == "transpose" and not self._is_line(B) and B.args[0] is A
+            for A, B in (terms, terms[::-1])
+        )
 
     def _tensors_below(self, value: Value) -> frozenset[Value]:
         """The layer's inputs, numbers aside, that the value is computed from."""

@@ -23,7 +23,7 @@ from mbp.plan.low_rank import low_rank_shapes, of_low_rank
 from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.push_through import pushed_through
 from mbp.plan.residual import residual_form, with_residuals
-from mbp.plan.scalars import with_sunken_scalars
+from mbp.plan.scalars import with_doubled_parts, with_sunken_scalars
 from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
 from mbp.simplify import simplify
@@ -193,6 +193,8 @@ def _plan(
             }
         )
     hints = dict(lowering.hints)
+    first = frozenset(topological(lowered[0].values()))
+    lowered[1:] = [with_doubled_parts(graph, part, first) for part in lowered[1:]]
     for rewrite in (with_joined_factors, with_sunken_scalars):
         new = rewrite(graph, _programs(lowered))
         lowered = [{name: new[v] for name, v in part.items()} for part in lowered]

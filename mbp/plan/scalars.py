@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import sympy as sp
 
 from mbp.plan.graph import Graph
 from mbp.plan.value import Form, Value, shared, topological
@@ -11,8 +14,8 @@ from mbp.plan.value import Form, Value, shared, topological
 def with_sunken_scalars(graph: Graph, programs: Sequence[Sequence[Value]]) -> dict[Value, Value]:
     """What stands for each value of the programs once every scalar multiplies a small operand.
 
-    A product that nothing else uses is scaled through its smaller factor, twice a symmetric part
-    is A + Aᵀ. A program is given by its results.
+    A product that nothing else uses is scaled through its smaller factor, half of a symmetric part
+    too; twice a symmetric part is A + Aᵀ. A program is given by its results.
     """
     new: dict[Value, Value] = {}
     kept: set[Value] = set()
@@ -22,6 +25,14 @@ def with_sunken_scalars(graph: Graph, programs: Sequence[Sequence[Value]]) -> di
         new[v] = graph.rebuilt(v, args)
         if v.op == "scale" and v.form is Form.MATRIX:
             new[v] = _sunk(graph, args[0], args[1], kept)
+        if (
+            v.op == "part"
+            and v.data[0] == "sym"
+            and args[0] not in kept
+            and _is_sinkable(graph, args[0])
+        ):
+            half = _sunk(graph, graph.number(sp.Rational(1, 2)), args[0], kept)
+            new[v] = graph.add(half, graph.transpose(half))
         if v in in_common:
             kept.add(new[v])
     return new
@@ -66,6 +77,72 @@ def _is_sinkable(graph: Graph, X: Value) -> bool:
     if X.op in ("matmul", "outer", "scale_rows", "scale_cols", "spread", "class_sums"):
         return min(_entries(graph, A) for A in X.args) < _entries(graph, X)
     return False
+
+
+def with_doubled_parts(
+    graph: Graph, results: Mapping[str, Value], given: frozenset[Value]
+) -> dict[str, Value]:
+    """The results, a factor 2 taken into a symmetric part that what it multiplies is linear in.
+
+    2 f(A_sym) is f(A + Aᵀ), if nothing else needs what lies between. `given` stay as they are.
+    """
+    users: dict[Value, set[Value]] = defaultdict(set)
+    order = list(topological(results.values(), given))
+    for v in order:
+        for arg in v.args:
+            users[arg].add(v)
+    between: set[Value] = set()
+    halved: dict[Value, Value] = {}
+    for v in order:
+        if v.op != "scale" or v.form is not Form.MATRIX or (c := _half(graph, v.args[0])) is None:
+            continue
+        for s in topological([v.args[1]], given):
+            if s.op != "part" or s.data[0] != "sym":
+                continue
+            path = _linear_path(v.args[1], s, given)
+            outside = between.union(results.values())
+            if path and not path & outside and all(users[u] <= path | {v} for u in path):
+                between |= path
+                halved[v] = c
+                break
+    new: dict[Value, Value] = {}
+    for v in order:
+        args = tuple(new.get(arg, arg) for arg in v.args)
+        if v in halved:
+            new[v] = graph.scale(halved[v], args[1])
+        elif v in between and v.op == "part" and not any(arg in between for arg in v.args):
+            new[v] = graph.add(args[0], graph.transpose(args[0]))
+        else:
+            new[v] = graph.rebuilt(v, args)
+    return {name: new.get(v, v) for name, v in results.items()}
+
+
+def _half(graph: Graph, c: Value) -> Value | None:
+    """c / 2 where c is ±2 or ±2 times a scalar."""
+    number, rest = (c, None) if c.op == "number" else (c.args[0], c) if c.op == "scale" else (c, c)
+    if number.op != "number" or abs(number.data[0]) != 2:
+        return None
+    half = graph.number(number.data[0] / 2)
+    return half if rest is None else graph.scale(half, rest.args[1])
+
+
+def _linear_path(X: Value, s: Value, given: frozenset[Value]) -> set[Value]:
+    """What lies between s and X, both included, if X is linear in s; else nothing."""
+    path = {s}
+    for v in topological([X], given):
+        varied = [arg in path for arg in v.args]
+        if v is s or not any(varied):
+            continue
+        if not (all(varied) if v.op == "add" else v.op in _MULTILINEAR and sum(varied) == 1):
+            return set()
+        path.add(v)
+    return path if X in path else set()
+
+
+_MULTILINEAR = (
+    "matmul", "multiply", "outer", "scale", "scale_rows", "scale_cols", "transpose", "part",
+    "row_sum", "sum", "spread", "class_sums",
+)  # fmt: skip
 
 
 def _entries(graph: Graph, v: Value) -> int:

@@ -1,4 +1,4 @@
-"""A product's storage is reused only where no batch and no other reader can tell."""
+"""Storage is reused only where no batch and no other reader can tell."""
 
 import pytest
 import torch
@@ -9,6 +9,12 @@ from mbp.emit import emit_text, load
 torch.manual_seed(0)
 DECLARED = {"A": "m k", "B": "k n", "C": "m n"}
 SIZES = {"m": 3, "k": 2, "n": 4}
+FUNCTIONS = {
+    "tanh": torch.tanh, "sin": torch.sin, "diag": lambda v: torch.diag(v[:, 0]), **SIZES,
+    "eye": lambda n: torch.eye(n, dtype=torch.float64),
+    "ones": lambda n: torch.ones(n, 1, dtype=torch.float64),
+}  # fmt: skip
+WORDS = (".mul_(", ".add_(", ".sub_(", ".neg_(", "_add_to_diagonal(")
 
 
 def emitted(text: str):
@@ -29,14 +35,20 @@ def matrix(dims: str) -> torch.Tensor:
         ("(A @ B) * tanh(A @ B)", False),
         ("A @ A.T @ A + tanh(A)", True),
         ("A @ (B @ B.T) - tanh(A)", True),
+        ("tanh(A) - A @ (B @ B.T)", True),
+        ("tanh(A) * sin(A) * A - A", True),
+        ("tanh(A) - A", False),
+        ("A @ A.T + 2 * eye(m)", True),
+        ("A @ A.T - diag(A @ ones(k))", True),
+        ("A @ A.T @ A @ A.T - A @ A.T", True),
     ],
 )
-def test_in_place_only_what_depends_on_all_that_the_other_does(text, in_place):
+def test_in_place_only_what_depends_on_all_that_the_others_do(text, in_place):
     source, layer, names = emitted(text)
     forward = source[source.index("def _forward") : source.index("def _gradients")]
-    assert any(word in forward for word in (".mul_(", ".add_(", ".sub_(")) == in_place
+    assert any(word in forward for word in WORDS) == in_place
     inputs = {name: matrix(dims) for name, dims in names.items()}
-    expected = eval(text, {**inputs, "tanh": torch.tanh})
+    expected = eval(text, {**inputs, **FUNCTIONS})
     torch.testing.assert_close(layer(**inputs), expected)
     for k, batched in enumerate(names):
         given = [matrix(names[name]) for name in names]

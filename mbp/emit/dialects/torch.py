@@ -37,6 +37,7 @@ TORCH = Dialect(
     },
     words={
         "added in place": "{A}.add_({b})",
+        "added to diagonal in place": "_add_to_diagonal({a}, {b})",
         "as_array": "torch.as_tensor({a}, {like})",
         "cholesky": "_cholesky({a})",
         "class_sums": "_class_sums({a}, {b})",
@@ -58,6 +59,7 @@ TORCH = Dialect(
         "lu_solve": "torch.linalg.lu_solve({a}, {b}, {c})",
         "lu_solve adjoint": "torch.linalg.lu_solve({a}, {b}, {c}, adjoint=True)",
         "multiplied in place": "{A}.mul_({b})",
+        "negated in place": "{A}.neg_()",
         "nonnegative": "{A}.clamp_min(0)",
         "nothing": "{x}.new_zeros(0)",
         "ones": "{x}.new_ones({rows}, {cols})",
@@ -85,6 +87,7 @@ TORCH = Dialect(
         "triangular_solve": "torch.linalg.solve_triangular({a}, {b}, upper={upper})",
         "unvec": "{A}[..., 0].unflatten(-1, ({cols}, {rows})).mT",
         "vec": "{A}.mT.flatten(-2, -1)[..., None]",
+        "with transpose": "_with_transpose({a})",
         "with_diagonal": "_with_diagonal({a}, {b}, on_tie)",
         "zeros": "{x}.new_zeros({rows}, {cols})",
         "zeros of shape": "{x}.new_zeros({shape})",
