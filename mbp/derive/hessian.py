@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, product
 
 import sympy as sp
 
@@ -47,7 +49,19 @@ def hessian_vector_product(definition: Definition, wrt: str) -> Expr:
     first = derive(definition, {name: build.number(1) for name in outputs})
     gradient = Definition(f"{definition.name}_gradient", definition.inputs,
                           {f"grad_{wrt}": first.gradients[wrt]}, definition.defaults)  # fmt: skip
-    return simplify(derive(gradient, letter="H").variations[f"grad_{wrt}"])
+    return simplify(_multiplied_out(derive(gradient, letter="H").variations[f"grad_{wrt}"]))
+
+
+def _multiplied_out(e: Expr) -> Expr:
+    """e with the derivatives of integer powers as products, which read as in a textbook."""
+    products: dict[Expr, Expr] = {}
+    for node in topological(e):
+        if not isinstance(node, Frechet) or not node.order or node.parameters:
+            continue
+        if (p := _integer_power(node)) is not None:
+            A, *X = (build.substitute(arg, products) for arg in node.args)
+            products[node] = _power_derivative(A, X, p)
+    return build.substitute(e, products)
 
 
 def hessian(definition: Definition, wrt: str) -> Expr:
@@ -70,7 +84,7 @@ def second_derivative(first: Derivation) -> Derivation:
     if len(names) != 1 or first.cotangents or first.definition.inputs[names[0]].cols != ONE:
         return found
     x, gradient = first.definition.inputs[names[0]], f"grad_{names[0]}"
-    M = matrix_of(found.variations[gradient], x)
+    M = matrix_of(_multiplied_out(found.variations[gradient]), x)
     if M is None:
         return found
     line = Step(
@@ -159,8 +173,6 @@ def _of_image(A: Expr, v: Expr, x: Var, known: dict[Expr, bool]) -> Expr | None:
             active = next(B for B in A.args if known[B])
             rest = build.hadamard(*(B for B in A.args if B is not active))
             return _of_masked(rest, active, v, x, known)
-        case Frechet(order=1, parameters=()) if (p := _integer_power(A)) is not None:
-            return _of_image(_power_variation(A.args[0], A.args[-1], p), v, x, known)
     return None
 
 
@@ -227,13 +239,21 @@ def _integer_power(A: Frechet) -> int | None:
     return int(p) if p is not None and p.is_Integer and abs(p) <= MOST_FACTORS else None
 
 
-def _power_variation(A: Expr, dA: Expr, p: int) -> Expr:
-    """The variation of Aᵖ: Σ Aᵏ dA Aᵖ⁻ᵏ⁻¹, for p < 0 that of a power of A⁻¹."""
-    if p < 0:
-        A = build.inv(A)
-        dA = build.negate(A @ dA @ A)
-    words = (([A] * k, [A] * (abs(p) - k - 1)) for k in range(abs(p)))
-    return build.add(*(build.matmul(*before, dA, *after) for before, after in words))
+def _power_derivative(A: Expr, X: Sequence[Expr], p: int) -> Expr:
+    """The derivative of Aᵖ along X₁, …, X_q in this order: Σ Aᵃ X₁ Aᵇ X₂ … over a + b + … = p − q.
+
+    For p < 0 it is (−1)^q Σ A⁻ᵃ X₁ A⁻ᵇ X₂ … over a + b + … = q − p with each exponent at least 1.
+    """
+    q = len(X)
+    least, total = (0, p - q) if p > 0 else (1, q - p)
+    factor = A if p > 0 else build.inv(A)
+    words = []
+    for powers in product(range(least, max(total, 0) + 1), repeat=q + 1):
+        if sum(powers) == total:
+            word = [[factor] * powers[0], *([x, *[factor] * n] for x, n in zip(X, powers[1:]))]
+            words.append(build.matmul(*chain.from_iterable(word)))
+    derivative = build.add(*words) if words else build.zeros(*A.shape)
+    return build.negate(derivative) if p < 0 and q % 2 else derivative
 
 
 def _all(*matrices: Expr | None) -> Expr | None:

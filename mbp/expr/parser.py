@@ -217,6 +217,8 @@ class _Reader:
             return build.number(sp.pi)
         if name in FUNCTION_NAMES or name in self.rules:
             raise self.fault(node, f"{name} is a function; call it with parentheses")
+        if any(name in map(str, n.free_symbols) for e in self.names.values() for n in e.shape):
+            raise self.fault(node, f"{name} is a dimension; as a number it is tr(eye({name}))")
         known = ", ".join(self.names) or "none"
         raise self.fault(node, f"unknown name {name!r}; declared are: {known}")
 
