@@ -2,8 +2,8 @@
 
 Each expression is printed and parsed again, derived, held against autograd and forward mode, and
 emitted as a PyTorch module that is imported, unless no input shows how large it is, or it is
-finite nowhere. Ranges of seeds are independent of one another, so that a long run may be cut into several, side by side or
-one after the other.
+finite nowhere. Ranges of seeds are independent of one another, so that a long run may be cut into
+several, side by side or one after the other.
 """
 
 from __future__ import annotations
