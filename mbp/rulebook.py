@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -169,6 +168,8 @@ class Rulebook:
         An entry point's value names a package; its `*.toml` files are read and nothing of it is
         run. Raises RuleError, naming the entry point besides file, entry and reason.
         """
+        from importlib.metadata import entry_points  # few layers call an installed rule
+
         for point in entry_points(group=ENTRY_POINTS):
             where = f"entry point {point.name!r} = {point.value!r} of the group {ENTRY_POINTS}"
             try:

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +27,9 @@ def header(source_digest: str, body: str) -> str:
 
 
 def _version() -> str:
+    # A derivation emits nothing, and this is a fiftieth of what there is to import.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("mbp")
     except PackageNotFoundError:

@@ -8,7 +8,6 @@ import sympy as sp
 
 from mbp.derive.derivation import Step
 from mbp.derive.implicit import variation_of
-from mbp.derive.proofs.implicit import BACK, proof
 from mbp.derive.variation import is_constant, letters_at, varied_down_to, vary
 from mbp.expr import build, scalar
 from mbp.expr.nodes import Expr, Frechet, Output
@@ -19,6 +18,9 @@ from mbp.simplify import collapse, simplify
 
 def decomposition_proof(stage: Output) -> list[Step]:
     """From the defining equations of a decomposition to its kernels, in the letters at hand."""
+    # It imports the solver, which only a decomposition needs.
+    from mbp.derive.proofs.implicit import BACK, proof
+
     rule = RULEBOOK.decompositions[stage.rule]
     replacement, dims = letters_at(stage, build.variation)
     letters = {str(x): replacement[x] for x in (*rule.inputs, *rule.outputs)}
