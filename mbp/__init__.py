@@ -1,5 +1,6 @@
 """mbp: derives the backward pass of a matrix layer, shows the proof, emits it and checks it."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mbp.api import (
@@ -62,7 +63,9 @@ from mbp.expr.elementwise import (
     tan,
     tanh,
 )
+from mbp.expr.foreign import here
 from mbp.expr.nodes import Expr
+from mbp.expr.scalar import is_readable
 
 if TYPE_CHECKING:
     from mbp.referee import claim
@@ -85,4 +88,7 @@ def __getattr__(name: str) -> Any:
         from mbp.referee import claim
 
         return claim
-    raise AttributeError(f"module 'mbp' has no attribute {name!r}")
+    if not name.startswith("_") and is_readable(name):
+        return partial(apply, name)
+    right = f"; it is written {hint}" if (hint := here(name)) else ""
+    raise AttributeError(f"module 'mbp' has no attribute {name!r}{right}")

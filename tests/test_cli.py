@@ -168,8 +168,8 @@ def test_a_caret_stands_under_the_fault(capsys):
     [
         (["derive", "o2pp"], "did you mean o2p?"),
         (["derive", "-e", "logdett(X)", "--let", "X: n n"], "did you mean logdet?"),
-        (["derive", "-e", "trace(X)", "--let", "X: n n"], "did you mean tr?"),
-        (["derive", "-e", "np.exp(X)", "--let", "X: n n"], "write exp(…)"),
+        (["derive", "-e", "trace(X)", "--let", "X: n n"], "it is written tr(A)"),
+        (["derive", "-e", "np.exp(X)", "--let", "X: n n"], "write exp(A)"),
         (["derive", "-e", "X ^ 2", "--let", "X: n n"], "**"),
         (["derive", "-e", "X", "--let", "X: n n symetric"], "did you mean symmetric?"),
         (["derive", "o2p", "--rules", "my_rules"], "before the subcommand"),

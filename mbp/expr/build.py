@@ -69,6 +69,13 @@ def number(value: Any) -> Expr:
         return Number(data=(sp.Rational(value),))
     if isinstance(value, float):
         return Number(data=(sp.Rational(repr(float(value))),))  # NumPy's floats print otherwise
+    if getattr(value, "ndim", None) == 0:
+        return number(value.item())
+    if (shape := getattr(value, "shape", None)) is not None:
+        raise MbpError(
+            f"an array of shape {tuple(shape)} is no matrix expression: "
+            "give the layer an input for it, constant if it has no gradient"
+        )
     raise MbpError(f"{value!r} is neither a matrix expression nor a number")
 
 

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import sympy as sp
 
-from mbp.errors import ShapeError
+from mbp.errors import MbpError, ShapeError
 from mbp.expr.dims import ONE, Dim, shape_text
 
 Shape = tuple[Dim, Dim]
@@ -92,8 +92,35 @@ class Expr:
 
         return f"$\\displaystyle {latex(self)}$"
 
+    # What users of NumPy and PyTorch try; the hints are in `mbp.expr.foreign`.
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **_: Any) -> Any:
+        return _foreign().ufunc(ufunc.__name__, operands)
+
+    def __array_function__(self, function: Any, *_: Any) -> Any:
+        raise _foreign().refusal("NumPy", function.__name__)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, *_: Any) -> Any:
+        if function.__name__ in ("add", "div", "matmul", "mul", "pow", "sub", "true_divide"):
+            return NotImplemented  # the expression's own operator has its turn
+        raise _foreign().refusal("PyTorch", function.__name__)
+
+    def __getattr__(self, name: str) -> Any:
+        hint = None if name.startswith("_") else _foreign().here(name)
+        right = f"; write {hint}, with mbp's functions" if hint else ""
+        raise AttributeError(f"a matrix expression has no attribute {name!r}{right}")
+
+    def __getitem__(self, index: object) -> Any:
+        raise MbpError(
+            "a matrix expression has no entries or slices: multiply by a constant matrix, "
+            "as in inner(x, A @ y), or take diag(A) or sum(A)"
+        )
+
     # The operators of the expression grammar; their meaning is in `mbp.expr.build`.
-    __array_priority__ = 1000
+
+    def __abs__(self) -> Expr:
+        return _build().apply("abs", self)
 
     def __add__(self, other: object) -> Expr:
         return _build().add(self, _build().as_expr(other))
@@ -144,6 +171,12 @@ def _build() -> Any:
     from mbp.expr import build
 
     return build
+
+
+def _foreign() -> Any:
+    from mbp.expr import foreign
+
+    return foreign
 
 
 def _restore(cls: type[Expr], args: tuple[Expr, ...], data: Data) -> Expr:

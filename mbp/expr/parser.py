@@ -14,6 +14,7 @@ import sympy as sp
 from mbp.errors import MbpError
 from mbp.expr import build, scalar
 from mbp.expr.dims import Dim, dim
+from mbp.expr.foreign import here
 from mbp.expr.nodes import Expr
 
 Function = Callable[..., Expr | tuple[Expr, ...]]
@@ -205,7 +206,7 @@ class _Reader:
             case ast.Call(keywords=[_, *_]):
                 raise self.fault(node, "functions take no keyword arguments here")
             case ast.Call(func=ast.Attribute(attr=attr)):
-                raise self.fault(node, f"functions have no prefix here: write {attr}(…)")
+                raise self.fault(node, f"functions have no prefix here: write {here(attr) or attr}")
             case ast.BinOp(op=ast.BitXor()):
                 raise self.fault(node, "a power is written **")
         raise self.fault(node, "this is outside the expression grammar (@ * / ** + - .T and calls)")
@@ -220,6 +221,8 @@ class _Reader:
         if any(name in map(str, n.free_symbols) for e in self.names.values() for n in e.shape):
             raise self.fault(node, f"{name} is a dimension; as a number it is tr(eye({name}))")
         known = ", ".join(self.names) or "none"
+        if (elsewhere := here(name)) is not None:
+            raise self.fault(node, f"unknown name {name!r}; it is written {elsewhere}")
         raise self.fault(node, f"unknown name {name!r}; declared are: {known}")
 
     def _call(self, node: ast.AST, name: str, args: list[ast.expr]) -> Expr | tuple[Expr, ...]:
@@ -255,6 +258,8 @@ class _Reader:
         if scalar.is_readable(name):
             self._arity(node, name, args, 1)
             return build.apply(name, self.read(args[0]))
+        if (elsewhere := here(name)) is not None:
+            raise self.fault(node, f"unknown function {name!r}; it is written {elsewhere}")
         known = sorted({*FUNCTION_NAMES, *self.rules})
         begun = [short for short in known if len(short) > 1 and name.startswith(short)]
         near = difflib.get_close_matches(name, known, n=1) or sorted(begun, key=len)[-1:]
