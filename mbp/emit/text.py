@@ -154,7 +154,7 @@ def helpers(dialect: Dialect, body: str) -> list[str]:
 
 _STANDARD = {
     "collections.abc": ("Callable",),
-    "contextlib": ("suppress",),
+    "contextlib": ("AbstractContextManager", "nullcontext", "suppress"),
     "functools": ("partial",),
     "inspect": ("signature as _signature",),  # a layer may be called signature
     "typing": ("Any", "Literal", "NamedTuple", "NoReturn"),
