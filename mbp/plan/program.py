@@ -137,7 +137,17 @@ def _wide(derivation: Derivation, at: Mapping[sp.Symbol, int], has_lu: bool) -> 
     other = derive(definition)
     if set(other.gradients) != set(derivation.gradients):
         return None
+    # The other definition may hide that something does not vary.
+    other = replace(
+        other,
+        gradients=_zero_as(derivation.gradients, other.gradients),
+        variations=_zero_as(derivation.variations, other.variations),
+    )
     return Wide(_plan(other, None, sizes, has_lu), rows, cols)
+
+
+def _zero_as(known: Mapping[str, Expr], other: Mapping[str, Expr]) -> dict[str, Expr]:
+    return {name: known[name] if build.is_zero(known[name]) else A for name, A in other.items()}
 
 
 def _plan(

@@ -327,3 +327,14 @@ def test_thin_products_are_added_as_one(text):
     (expected,) = (evaluate(Y, env) for Y in layer.definition.outputs.values())
     found = load(emit_text(layer.derive()), "layer").layer(*inputs.values())
     torch.testing.assert_close(found, torch.as_tensor(expected))
+
+
+def test_what_does_not_vary_does_not_vary_in_the_wide_program_either():
+    text = "skew(inv((Y @ B).T @ Y @ B + 2 * eye(n) + sqrtm(X.T @ X + 2 * eye(n))))"
+    layer = compiled(text, X="m n", Y="m k", B="k n")
+    for m, n in ((5, 3), (2, 6)):
+        inputs = [normal(*shape).requires_grad_() for shape in ((m, n), (m, 2), (2, n))]
+        Z = layer(*inputs)
+        torch.testing.assert_close(Z, torch.zeros_like(Z))
+        for gradient in torch.autograd.grad(Z, inputs, normal(n, n)):
+            assert not gradient.any()
