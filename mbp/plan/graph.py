@@ -697,6 +697,8 @@ class Graph:
             return self.make("spread", left, right, shape=shape)
         if self._divides(left):
             return self.make("class_sums", left.args[0], right, shape=shape)
+        if right.op == "transpose" and self.transpose(left) is left:  # S Xᵀ, row by row
+            return self.transpose(self.make("matmul", right.args[0], left, shape=shape[::-1]))
         r, k, c = (self.size(n) for n in (left.rows, left.cols, right.cols))
         if c < r and k > _TALL * r:  # libraries are quicker with the narrow factor in front
             return self.transpose(
