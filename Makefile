@@ -43,6 +43,7 @@ check: venv
 
 # The layers beside their rivals: benchmarks/speed.json, docs/performance.md and its plot.
 bench: venv
+	$(BIN)/python -m pip install --quiet --constraint requirements/dev.txt --editable '.[benchmarks]'
 	$(BIN)/python -m benchmarks.speed
 
 clean:

@@ -336,6 +336,7 @@ def power(A: Expr, p: Expr) -> Expr:
     if not p.is_scalar:
         raise ShapeError(
             f"the exponent {p} is {shape_text(*p.shape)}, but an elementwise power needs a scalar"
+            + (f"; use exp(log({A}) * {p})" if A.is_scalar else "")
         )
     if is_zero(p):
         return ones(*A.shape)

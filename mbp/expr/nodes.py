@@ -311,8 +311,11 @@ class Sum(Expr):
             matrix, scalar = (first, other) if other.is_scalar else (other, first)
             remedy = ""
             if scalar.is_scalar:
-                identity = f"{scalar} * eye({matrix.rows}) or " if matrix.is_square else ""
-                remedy = f"use {identity}{scalar} * ones({matrix.rows}, {matrix.cols})"
+                front = f"({scalar}) * " if isinstance(scalar, Sum) else f"{scalar} * "
+                front = "" if str(scalar) == "1" else front
+                identity = f"{front}eye({matrix.rows}) or " if matrix.is_square else ""
+                sizes = matrix.rows if matrix.cols == ONE else f"{matrix.rows}, {matrix.cols}"
+                remedy = f"use {identity}{front}ones({sizes})"
             raise mismatch("a sum needs equal shapes", first, other, remedy)
         return first.shape
 

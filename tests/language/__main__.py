@@ -5,11 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 from rich.progress import track
 
-from tests.language.problems import PROBLEMS, wrong, wrong_compiled
+from tests.language.problems import PROBLEMS, Problem, wrong, wrong_compiled
+
+
+def told(check: Callable[[Problem], str | None], problem: Problem) -> str | None:
+    """What the check finds, or how it fails."""
+    try:
+        return check(problem)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def main() -> int:
@@ -20,17 +29,16 @@ def main() -> int:
     options = arguments.parse_args()
     chosen = [p for p in PROBLEMS if not options.names or p.name.split(":")[0] in options.names
               or p.name in options.names]  # fmt: skip
+    if not chosen:
+        arguments.error(f"no problem is called {' or '.join(options.names)}")
     seconds = []
     failures = []
     for problem in track(chosen, "problems", disable=not sys.stderr.isatty()):
         began = time.perf_counter()
-        try:
-            found = wrong(problem)
-            seconds.append(time.perf_counter() - began)
-            if found is None and options.compiled:
-                found = wrong_compiled(problem)
-        except Exception as error:
-            found = f"{type(error).__name__}: {error}"
+        found = told(wrong, problem)
+        seconds.append(time.perf_counter() - began)
+        if found is None and options.compiled:
+            found = told(wrong_compiled, problem)
         if found is not None:
             failures.append(f"{problem.name}  {problem.text}\n    {found}")
     print("\n".join(failures))
