@@ -362,7 +362,7 @@ def power_form(total: Form, p: Exponent) -> Form:
         c = c if whole else abs(c)
         shared = products.common_powers(total)
         if not whole:
-            shared = tuple((b, q) for b, q in shared if is_(b, "positive"))
+            shared = tuple((b, q) for b, q in shared if _is_nonnegative(b))
         front = products.collected(products.raised(shared, p))
         base = products.without(total, c, shared)
         return products.multiply(_number_power(c, p), front, _power_letter(base, p))
@@ -371,7 +371,7 @@ def power_form(total: Form, p: Exponent) -> Form:
     rest: list[Pair] = []
     taken: list[Pair] = []
     for pair in scalars:
-        (taken if whole or is_(pair[0], "positive") else rest).append(pair)
+        (taken if whole or _is_nonnegative(pair[0]) else rest).append(pair)
     front = products.multiply(front, products.collected(products.raised(taken, p)))
     left_c = UNIT if whole or c > 0 else -UNIT
     if total.is_scalar:
@@ -399,6 +399,10 @@ def power_form(total: Form, p: Exponent) -> Form:
     )  # fmt: skip
     body = _combined((raised,), total.rows, total.cols)
     return products.multiply(front, body)
+
+
+def _is_nonnegative(base: Expr) -> bool:
+    return is_(base, "positive") or is_(base, "nonnegative")
 
 
 def _splits(base: Expr, q: Exponent) -> bool:

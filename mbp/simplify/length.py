@@ -56,6 +56,8 @@ def length(e: Expr) -> int:
             return inside + 3 * (len(e.args) - 1) + 2
         case Product() | Hadamard():
             return inside + 3 * (len(e.args) - 1)
+        case Transpose(args=(Sum() | Product(),)):
+            return inside + 6  # a reader turns all of it in the head
         case Map(data=(name, *_)):
             return inside + (6 if name == "pow" else len(name) + 2)
         case Number():

@@ -131,8 +131,10 @@ def _names(word: Word) -> set[str]:
 
 
 def collect(*terms: Expr) -> Expr:
-    """The sum, a number that all terms share in front."""
+    """The sum, a number that all terms share in front, a positive term first."""
     terms = tuple(piece for term in terms for piece in _flattened(term))
+    if terms and _is_negative(terms[0]):
+        terms = tuple(sorted(terms, key=_is_negative))
     numbers = [build.scalar_factors(_front(term))[0] for term in terms]
     if len(terms) < 2 or not all(number.is_Rational for number in numbers):
         return build.add(*terms)
@@ -164,15 +166,26 @@ def _scaled(c: Fraction, powers: Powers, body: Expr) -> Expr:
 
 
 def spread_sign(e: Expr) -> Expr:
-    """B − A for −(A − B), where the sum stands alone."""
+    """B − A for −(A − B) and (B − A) C for −(A − B) C, where it stands alone."""
     c, body = build.coefficient(e)
     value, factors = build.scalar_factors(c)
-    if not (value < 0 and isinstance(body, Sum) and any(_is_negative(term) for term in body.args)):
+    if value > 0 or (turned := _negated(body)) is None:
         return e
-    body = build.add(*sorted((build.negate(term) for term in body.args), key=_is_negative))
     for factor in reversed(factors):
-        body = build.scale(factor, body)
-    return build.scale(build.number(-value), body)
+        turned = build.scale(factor, turned)
+    return build.scale(build.number(-value), turned)
+
+
+def _negated(e: Expr) -> Expr | None:
+    """−e by the signs of a sum with a negative term, itself or a factor; None where none is."""
+    match e:
+        case Sum() if any(map(_is_negative, e.args)):
+            return build.add(*sorted(map(build.negate, e.args), key=_is_negative))
+        case Product():
+            for k, factor in enumerate(e.args):
+                if isinstance(factor, Sum) and (turned := _negated(factor)) is not None:
+                    return build.matmul(*e.args[:k], turned, *e.args[k + 1 :])
+    return None
 
 
 def _is_negative(term: Expr) -> bool:

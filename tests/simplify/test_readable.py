@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import mbp
 from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.expr.parser import parse
@@ -146,3 +147,21 @@ def test_a_factor_that_not_all_terms_have_is_not_divided_out() -> None:
     found = simplify(normal(e))
     assert equal(found, e)
     assert "/ c" not in str(found)
+
+
+GRADIENTS = {
+    "x.T @ y / sqrt((x.T @ x) * (y.T @ y))": "G * (y - x.T @ y * x / sumsq(x)) / norm(x) / norm(y)",
+    "sqrt((x.T @ W @ x) * (y.T @ W @ y))":
+        "sqrt(y.T @ W @ y) * G * W @ x / sqrt(x.T @ W @ x)",
+    "pinv(R)": "(G.T - 2 * R @ inv(R.T @ R) @ sym(G @ R)) @ inv(R.T @ R)",
+    "pinv(A)": "(eye(m) - projector(A)) @ G.T @ pinv(A) @ pinv(A).T - pinv(A).T @ "
+               "(G @ pinv(A).T - pinv(A) @ G.T @ (eye(n) - projector(A.T)))",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", GRADIENTS)
+def test_a_gradient_reads_as_in_a_textbook(text: str) -> None:
+    declared = {name: LETTERS[name] for name in "xyRA" if name in text}
+    declared |= {"W": "n n positive_definite"} if "W" in text else {}
+    gradients = mbp.Layer.from_text(text, **declared).derive().gradients
+    assert str(next(iter(gradients.values()))) == GRADIENTS[text]
