@@ -1,4 +1,4 @@
-"""Times functions side by side: interleaved, forward and backward apart, medians and peaks."""
+"""Times functions side by side: interleaved, warm, the passes apart, medians and peaks."""
 
 from __future__ import annotations
 
@@ -32,12 +32,17 @@ class Times:
 def interleaved(
     layers: Sequence[Layer], arguments: tuple[Tensor, ...], wrt: Sequence[int], budget: float
 ) -> list[Times]:
-    """The layers' times on the same arguments, one run of each in turn for `budget` seconds."""
+    """The layers' times on the same arguments, one run of each in turn for `budget` seconds.
+
+    An untimed run of the same layer comes before each, so that none finds the caches as the other
+    left them.
+    """
     cotangents = [_cotangents(layer, arguments) for layer in layers]
     runs: list[list[tuple[float, float]]] = [[] for _ in layers]
     start = time.perf_counter()
     while len(runs[0]) < 3 or (time.perf_counter() - start < budget and len(runs[0]) < 200):
         for k, layer in enumerate(layers):
+            _once(layer, arguments, wrt, cotangents[k])
             runs[k].append(_once(layer, arguments, wrt, cotangents[k]))
     found = []
     for layer, passes in zip(layers, runs, strict=True):
