@@ -18,7 +18,7 @@ from mbp.emit.dialects import DIALECTS
 from mbp.emit.files import header
 from mbp.emit.module import ModuleText, source_texts
 from mbp.errors import MbpError
-from mbp.plan.program import plan
+from mbp.plan.choice import plan
 from mbp.resources import folder
 
 _WIDTH = 100

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from mbp.derive.derivation import Derivation
 from mbp.expr.dims import ONE, Dim
 from mbp.plan.graph import v_shape
-from mbp.plan.program import Plan, Program, plan
+from mbp.plan.program import Plan, Program
 from mbp.plan.value import Form, Value
 
 _BYTES = 8  # of a float64
@@ -47,20 +46,6 @@ class LayerCost:
         """The cost with some dimensions given."""
         saved = Cost(sp.Integer(0), self.saved).at(sizes).bytes
         return LayerCost(self.forward.at(sizes), self.backward.at(sizes), saved)
-
-
-def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -> LayerCost:
-    """The cost of a derived layer as it is emitted, planned for `sizes` or for m ≫ d.
-
-    With sizes for which the layer is wide, that of the plan for wide inputs, if there is one.
-    """
-    found = plan(derivation)
-    if sizes is not None and found.wide is not None:
-        known = {n: sizes.get(n.name) for n in (found.wide.rows, found.wide.cols)}
-        rows, cols = known.values()
-        if rows is not None and cols is not None and rows < cols:
-            return plan_cost(found.wide.plan)
-    return plan_cost(plan(derivation, None, sizes) if sizes else found)
 
 
 def plan_cost(planned: Plan) -> LayerCost:

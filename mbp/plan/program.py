@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import sympy as sp
 
 from mbp.derive.derivation import Derivation
-from mbp.derive.deriver import derive, project
-from mbp.derive.deriver import second as derive_second
+from mbp.derive.deriver import project
 from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Var
@@ -18,10 +17,7 @@ from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph, v_shape
-from mbp.plan.kronecker import of_kronecker
-from mbp.plan.low_rank import low_rank_shapes, of_low_rank
 from mbp.plan.lower import Lowering, is_svd
-from mbp.plan.push_through import pushed_through
 from mbp.plan.residual import residual_form, with_residuals
 from mbp.plan.scalars import with_doubled_parts, with_sunken_scalars
 from mbp.plan.thin_sums import with_joined_factors
@@ -95,68 +91,19 @@ class Wide:
     cols: Dim
 
 
-def plan(
-    derivation: Derivation,
-    second: Derivation | None = None,
-    sizes: Mapping[str, int] | None = None,
-    has_lu: bool = True,
-) -> Plan:
-    """The programs of a derived layer, ordered for the given sizes or for m ≫ d.
-
-    Without sizes, a cheaper plan for wide inputs comes with it. `second` is the derivation of the
-    backward pass: inputs and cotangents ↦ gradients; `has_lu` says whether the target can keep an
-    LU factorization. Raises MbpError for an expression that no target computes.
-    """
-    at = representative_sizes(derivation, sizes)
-    cheaper = of_kronecker(of_low_rank(derivation.definition, at))
-    found = None
-    if cheaper is not derivation.definition:
-        other = derive(cheaper)
-        if set(other.gradients) == set(derivation.gradients):
-            found = _plan(other, second and derive_second(other), sizes, has_lu)
-            found = replace(found, derivation=derivation, second_derivation=second)
-    found = found or _plan(derivation, second, sizes, has_lu)
-    return found if sizes is not None else replace(found, wide=_wide(derivation, at, has_lu))
-
-
-def _wide(derivation: Derivation, at: Mapping[sp.Symbol, int], has_lu: bool) -> Wide | None:
-    """The plan for inputs of the other shape, where another definition of the map is cheaper."""
-    pushed = pushed_through(derivation.definition)
-    definition = derivation.definition if pushed is None else pushed.definition
-    shapes = low_rank_shapes(derivation.definition, at) if pushed is None else {pushed.shape}
-    if len(shapes) != 1:
-        return None
-    ((rows, cols),) = shapes
-    if not (rows.is_Symbol and cols.is_Symbol and rows != cols):
-        return None
-    if pushed is None and at[rows] < at[cols]:
-        rows, cols = cols, rows
-    sizes = {rows.name: _SIDE, cols.name: 4 * _SIDE}
-    wide = {**at, rows: _SIDE, cols: 4 * _SIDE}
-    definition = of_kronecker(of_low_rank(definition, wide))
-    other = derive(definition)
-    if set(other.gradients) != set(derivation.gradients):
-        return None
-    # The other definition may hide that something does not vary.
-    other = replace(
-        other,
-        gradients=_zero_as(derivation.gradients, other.gradients),
-        variations=_zero_as(derivation.variations, other.variations),
-    )
-    return Wide(_plan(other, None, sizes, has_lu), rows, cols)
-
-
-def _zero_as(known: Mapping[str, Expr], other: Mapping[str, Expr]) -> dict[str, Expr]:
-    return {name: known[name] if build.is_zero(known[name]) else A for name, A in other.items()}
-
-
-def _plan(
+def planned(
     derivation: Derivation,
     second: Derivation | None,
     sizes: Mapping[str, int] | None,
     has_lu: bool,
     forms_frames: bool = False,
 ) -> Plan:
+    """The programs of a derivation as it stands, ordered for the given sizes or for m ≫ d.
+
+    `second` is the derivation of the backward pass: inputs and cotangents ↦ gradients; `has_lu`
+    says whether the target can keep an LU factorization. `forms_frames` lets the range of a factor
+    be spanned by a frame from the start. Raises MbpError for an expression that no target computes.
+    """
     layer = derivation.definition
     vectors = vector_names(derivation, second)
     residuals: frozenset[Expr] = frozenset()
@@ -193,7 +140,7 @@ def _plan(
     lowered: list[dict[str, Value]] = []
     for number, part in enumerate(parts):
         if number == _PASSES and not forms_frames and _has_frame(lowered):
-            return _plan(derivation, second, sizes, has_lu, forms_frames=True)
+            return planned(derivation, second, sizes, has_lu, forms_frames=True)
         if number == _FIRST_ORDER:
             lowering.ranges.form_frames()
         lowered.append(
@@ -367,12 +314,12 @@ def representative_sizes(
         below = narrower[n] - above
         return max((1 + height(k, above | {k}) for k in below), default=0)
 
-    chosen = {n: _SIDE * _TALL ** height(n, frozenset({n})) for n in used}
+    chosen = {n: SIDE * _TALL ** height(n, frozenset({n})) for n in used}
     chosen |= dict.fromkeys(classes, _CLASSES)
     return {n: (sizes or {}).get(n.name, chosen[n]) for n in chosen}
 
 
-_SIDE, _TALL, _CLASSES = 64, 16, 8
+SIDE, _TALL, _CLASSES = 64, 16, 8
 """The sizes that programs are ordered at: a matrix's side, rows over columns, classes."""
 
 

@@ -8,7 +8,8 @@ import sympy as sp
 
 from mbp.derive.derivation import Derivation
 from mbp.errors import MbpError
-from mbp.plan.cost import LayerCost, layer_cost
+from mbp.plan.choice import layer_cost
+from mbp.plan.cost import LayerCost
 
 
 def parsed_sizes(text: str, derivation: Derivation) -> dict[str, int]:

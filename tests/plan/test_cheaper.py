@@ -12,9 +12,10 @@ from mbp.api import one_off_layer
 from mbp.emit import emit_text, load
 from mbp.layers import registry
 from mbp.numeric.evaluate import evaluate
-from mbp.plan.cost import layer_cost, plan_cost
+from mbp.plan.choice import layer_cost, plan
+from mbp.plan.cost import plan_cost
 from mbp.plan.low_rank import of_low_rank
-from mbp.plan.program import plan, representative_sizes
+from mbp.plan.program import representative_sizes
 from mbp.plan.push_through import pushed_through
 
 torch.manual_seed(0)
@@ -338,3 +339,31 @@ def test_what_does_not_vary_does_not_vary_in_the_wide_program_either():
         torch.testing.assert_close(Z, torch.zeros_like(Z))
         for gradient in torch.autograd.grad(Z, inputs, normal(n, n)):
             assert not gradient.any()
+
+
+ORDERS = {
+    "norm(A @ A.T)": lambda A, B: (A @ A.mT).norm(),
+    "inner(A @ A.T, B @ B.T)": lambda A, B: (A @ A.mT * (B @ B.mT)).sum(),
+    "tr(A @ A.T @ B @ B.T @ A @ A.T)":
+        lambda A, B: torch.trace(A @ A.mT @ B @ B.mT @ A @ A.mT),
+    "sumsq(A @ A.T - B @ B.T)": lambda A, B: (A @ A.mT - B @ B.mT).square().sum(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ORDERS)
+@pytest.mark.parametrize("shape", [(200, 5), (5, 200)])
+def test_the_order_of_products_follows_the_shape(text, shape):
+    declared = {name: dims for name, dims in {"A": "m d", "B": "m k"}.items() if name in text}
+    layer = compiled(text, **declared)
+    A, B = (normal(*shape).requires_grad_() for _ in "AB")
+    given = {"A": A, "B": B} if "B" in text else {"A": A}
+    with Allocations() as seen:
+        value = layer(**given)
+        found = torch.autograd.grad(value, list(given.values()))
+    assert seen.largest <= 2 * 200 * 5
+    expected = ORDERS[text](A, B)
+    torch.testing.assert_close(value, expected)
+    wanted = torch.autograd.grad(expected, list(given.values()))
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    small = [normal(*((3, 5) if shape[0] < shape[1] else (5, 3))) for _ in given]
+    assert gradgradcheck(layer, [X.requires_grad_() for X in small])

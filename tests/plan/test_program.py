@@ -4,8 +4,7 @@ import sympy as sp
 
 from mbp.api import one_off_layer
 from mbp.layers import registry
-from mbp.plan.cost import layer_cost
-from mbp.plan.program import plan
+from mbp.plan.choice import layer_cost, plan
 
 m, n, d = sp.symbols("m n d", integer=True, positive=True)
 

@@ -1,0 +1,123 @@
+"""Chooses among the plans of one map: other definitions of it, other orders for other shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import sympy as sp
+
+from mbp.derive.derivation import Derivation
+from mbp.derive.deriver import derive
+from mbp.derive.deriver import second as derive_second
+from mbp.expr import build
+from mbp.expr.nodes import Expr
+from mbp.invariants.infer import declared
+from mbp.plan.cost import LayerCost, plan_cost
+from mbp.plan.kronecker import of_kronecker
+from mbp.plan.low_rank import low_rank_shapes, of_low_rank
+from mbp.plan.program import SIDE, Plan, Wide, planned, representative_sizes
+from mbp.plan.push_through import pushed_through
+
+
+def plan(
+    derivation: Derivation,
+    second: Derivation | None = None,
+    sizes: Mapping[str, int] | None = None,
+    has_lu: bool = True,
+) -> Plan:
+    """The programs of a derived layer, ordered for the given sizes or for m ≫ d.
+
+    Without sizes, a cheaper plan for wide inputs comes with it. `second` is the derivation of the
+    backward pass: inputs and cotangents ↦ gradients; `has_lu` says whether the target can keep an
+    LU factorization. Raises MbpError for an expression that no target computes.
+    """
+    at = representative_sizes(derivation, sizes)
+    cheaper = of_kronecker(of_low_rank(derivation.definition, at))
+    found = None
+    if cheaper is not derivation.definition:
+        other = derive(cheaper)
+        if set(other.gradients) == set(derivation.gradients):
+            found = planned(other, second and derive_second(other), sizes, has_lu)
+            found = replace(found, derivation=derivation, second_derivation=second)
+    found = found or planned(derivation, second, sizes, has_lu)
+    if sizes is not None:
+        return found
+    wide = _by_definition(derivation, at, has_lu) or _by_order(found, derivation, at, has_lu)
+    return replace(found, wide=wide)
+
+
+def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -> LayerCost:
+    """The cost of a derived layer as it is emitted, planned for `sizes` or for m ≫ d.
+
+    With sizes for which the layer is wide, that of the plan for wide inputs, if there is one.
+    """
+    found = plan(derivation)
+    if sizes is not None and found.wide is not None:
+        known = {n: sizes.get(n.name) for n in (found.wide.rows, found.wide.cols)}
+        rows, cols = known.values()
+        if rows is not None and cols is not None and rows < cols:
+            return plan_cost(found.wide.plan)
+    return plan_cost(plan(derivation, None, sizes) if sizes else found)
+
+
+def _by_definition(
+    derivation: Derivation, at: Mapping[sp.Symbol, int], has_lu: bool
+) -> Wide | None:
+    """The plan for inputs of the other shape, where another definition of the map is cheaper."""
+    pushed = pushed_through(derivation.definition)
+    definition = derivation.definition if pushed is None else pushed.definition
+    shapes = low_rank_shapes(derivation.definition, at) if pushed is None else {pushed.shape}
+    if len(shapes) != 1:
+        return None
+    ((rows, cols),) = shapes
+    if not (rows.is_Symbol and cols.is_Symbol and rows != cols):
+        return None
+    if pushed is None and at[rows] < at[cols]:
+        rows, cols = cols, rows
+    sizes = {rows.name: SIDE, cols.name: 4 * SIDE}
+    wide = {**at, rows: SIDE, cols: 4 * SIDE}
+    definition = of_kronecker(of_low_rank(definition, wide))
+    other = derive(definition)
+    if set(other.gradients) != set(derivation.gradients):
+        return None
+    # The other definition may hide that something does not vary.
+    other = replace(
+        other,
+        gradients=_zero_as(derivation.gradients, other.gradients),
+        variations=_zero_as(derivation.variations, other.variations),
+    )
+    return Wide(planned(other, None, sizes, has_lu), rows, cols)
+
+
+def _by_order(
+    found: Plan, derivation: Derivation, at: Mapping[sp.Symbol, int], has_lu: bool
+) -> Wide | None:
+    """The plan for wide inputs, where it takes less than half of what the tall one takes there."""
+    if found.ranges is not None:
+        return None
+    best, least = None, sp.Rational(1, 2)
+    tall = [
+        x.shape
+        for x in derivation.definition.inputs.values()
+        if all(n.is_Symbol for n in x.shape) and at[x.rows] > at[x.cols]
+        and "partition" not in declared(x)
+    ]  # fmt: skip
+    for rows in dict.fromkeys(m for m, _ in tall):
+        columns = [n for m, n in tall if m == rows]
+        sizes = {n.name: size for n, size in at.items()} | {rows.name: SIDE}
+        sizes |= {n.name: 4 * SIDE for n in columns}
+        other = planned(derivation, None, sizes, has_lu)
+        before, after = _flops(found, sizes), _flops(other, sizes)
+        if after < least * before:
+            best, least = Wide(other, rows, columns[0]), after / before
+    return best
+
+
+def _flops(plan: Plan, sizes: Mapping[str, int]) -> sp.Expr:
+    cost = plan_cost(plan).at(sizes)
+    return cost.forward.flops + cost.backward.flops
+
+
+def _zero_as(known: Mapping[str, Expr], other: Mapping[str, Expr]) -> dict[str, Expr]:
+    return {name: known[name] if build.is_zero(known[name]) else A for name, A in other.items()}
