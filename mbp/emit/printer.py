@@ -537,16 +537,21 @@ class Body:
         Whatever is batched in the others, be it by vmap, is batched in the target too: it depends
         on all the inputs that the others depend on.
         """
-        if target.op not in _ALLOCATED or v_shape(target) != v_shape(value):
+        if v_shape(target) != v_shape(value) or self._is_seen(target):
             return False
-        if target.form is not Form.MATRIX or target in self._seen_outside:
+        if target.op == "transpose":
+            target = target.args[0]
+        if target.op not in _ALLOCATED or target.form is not Form.MATRIX or self._is_seen(target):
             return False
         if target.op == "entrywise" and target.data[0].is_Symbol:
             return False
         if target.op == "scale" and self._is_minus(target) and self._in_place(target) is None:
             return False  # A - B takes no more storage than -B
         below = self._tensors_below(target)
-        return self._uses[target] == 1 and all(self._tensors_below(v) <= below for v in others)
+        return all(self._tensors_below(v) <= below for v in others)
+
+    def _is_seen(self, value: Value) -> bool:
+        return value in self._seen_outside or self._uses[value] != 1
 
     def _is_minus(self, value: Value) -> bool:
         c = value.args[0]

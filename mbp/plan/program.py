@@ -400,4 +400,4 @@ def _returned(graph: Graph, v: Value, as_vector: bool) -> Value:
         return graph.make("scalar", v, shape=(ONE, ONE), form=Form.RAW)
     if v.cols == ONE:
         return graph.make("vector", v, shape=(v.rows, ONE), form=Form.RAW)
-    return v
+    return graph.by_rows(v)
