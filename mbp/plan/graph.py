@@ -33,7 +33,7 @@ class Graph:
         self._orders: dict[Word, _Order] = {}
         self._contracted: dict[Word, Word] = {}
         self._transposed: dict[Value, Value] = {}
-        self._sums: dict[frozenset[Value], Value] = {}
+        self._sums: dict[tuple[Hashable, ...], tuple[sp.Expr, Value]] = {}
         self._known_sizes: dict[Dim, int] = {}
         self.parity: dict[Value, int] = {}
         """1 for the kernels that are symmetric, −1 for those that are antisymmetric."""
@@ -228,17 +228,21 @@ class Graph:
         if all(short is not None for short in repeated):
             repeated[0] = None
         broadcast = [short or term for short, term in zip(repeated, full, strict=True)]
-        total = self.make("add", *broadcast, shape=shape)
-        if self._negative_at_hand(total) is None:
-            self._sums.setdefault(frozenset(broadcast), total)
-        return total
+        ratio, total = self._sum_at_hand(self.make("add", *broadcast, shape=shape))
+        return self.scale(self.number(ratio), total)
 
-    def _negative_at_hand(self, v: Value) -> Value | None:
-        """A sum that is computed already, with the opposite sign of v."""
-        if v.op != "add":
-            return None
-        minus = self.number(sp.Integer(-1))
-        return self._sums.get(frozenset(self.scale(minus, term) for term in v.args))
+    def _sum_at_hand(self, total: Value) -> tuple[sp.Expr, Value]:
+        """c and the first sum made that the given one is c times."""
+        parts = [self._numbered(term) for term in total.args]
+        _, lead = min(((A.serial, c) for c, A in parts), key=lambda pair: pair[0])
+        key = frozenset((c / lead, A) for c, A in parts), v_shape(total)
+        first_lead, first = self._sums.setdefault(key, (lead, total))
+        return lead / first_lead, first
+
+    def _numbered(self, v: Value) -> tuple[sp.Expr, Value]:
+        if v.op == "scale" and v.args[0].op == "number":
+            return v.args[0].data[0], v.args[1]
+        return sp.Integer(1), v
 
     def _repeated(self, v: Value) -> Value | None:
         """What repeats along the rows or columns of v, which a sum broadcasts by itself."""
@@ -686,10 +690,6 @@ class Graph:
             (a, A) = (left.args[0], left.args[1]) if left.op == "scale" else (one, left)
             (b, B) = (right.args[0], right.args[1]) if right.op == "scale" else (one, right)
             return self.scale(self.scale(a, b), self._multiply(A, B))
-        if (negative := self._negative_at_hand(left)) is not None:
-            return self.scale(self.number(sp.Integer(-1)), self._multiply(negative, right))
-        if (negative := self._negative_at_hand(right)) is not None:
-            return self.scale(self.number(sp.Integer(-1)), self._multiply(left, negative))
         if Form.PINV in (left.form, right.form):
             return self._fit(left, right)
         if left.form is Form.INVERSE or right.form is Form.INVERSE:
@@ -714,29 +714,7 @@ class Graph:
             return self.make("class_sums", left.args[0], right, shape=shape)
         if right.op == "transpose" and self.transpose(left) is left:  # S Xᵀ, row by row
             return self.transpose(self.make("matmul", right.args[0], left, shape=shape[::-1]))
-        r, k, c = (self.size(n) for n in (left.rows, left.cols, right.cols))
-        if c < r and (k > _TALL * r or (right.cols != ONE and r > _NARROW * c)):
-            return self.transpose(self._turned(left, right))
         return self.make("matmul", left, right, shape=shape)
-
-    def _turned(self, left: Value, right: Value) -> Value:
-        """(AB)ᵀ as BᵀAᵀ: libraries are quicker with the narrow factor in front."""
-        return self.make(
-            "matmul",
-            self.transpose(right),
-            self.transpose(left),
-            shape=(right.cols, left.rows),
-        )
-
-    def by_rows(self, v: Value) -> Value:
-        """v with its products stored row by row, as results are expected to be."""
-        if v.op == "scale":
-            return self.scale(v.args[0], self.by_rows(v.args[1]))
-        if v.op == "add":
-            return self.add(*(self.by_rows(arg) for arg in v.args))
-        if v.op == "transpose" and v.args[0].op == "matmul":
-            return self._turned(*v.args[0].args)
-        return v
 
     def _divides(self, v: Value | None) -> bool:
         """Whether v is a partition or the transpose of one."""
@@ -807,13 +785,6 @@ class _Order:
     cut: int
     form: Form
     letter: Value | None = None
-
-
-_TALL = 8
-"""A sum over this many times as many terms as it has rows is a sum over a tall matrix's rows."""
-
-_NARROW = 64
-"""A product with this many times as many rows as columns is stored by columns, in half the time."""
 
 
 def _fits(left: Value | None, right: Value | None) -> bool:

@@ -20,6 +20,7 @@ from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.residual import residual_form, with_residuals
 from mbp.plan.scalars import with_doubled_parts, with_sunken_scalars
+from mbp.plan.storage import with_narrow_products_turned
 from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
 from mbp.simplify import simplify
@@ -152,7 +153,7 @@ def planned(
     hints = dict(lowering.hints)
     first = frozenset(topological(lowered[0].values()))
     lowered[1:] = [with_doubled_parts(graph, part, first) for part in lowered[1:]]
-    for rewrite in (with_joined_factors, with_sunken_scalars):
+    for rewrite in (with_joined_factors, with_sunken_scalars, with_narrow_products_turned):
         new = rewrite(graph, _programs(lowered))
         lowered = [{name: new[v] for name, v in part.items()} for part in lowered]
         hints = {new.get(v, v): hint for v, hint in hints.items()}
@@ -400,4 +401,4 @@ def _returned(graph: Graph, v: Value, as_vector: bool) -> Value:
         return graph.make("scalar", v, shape=(ONE, ONE), form=Form.RAW)
     if v.cols == ONE:
         return graph.make("vector", v, shape=(v.rows, ONE), form=Form.RAW)
-    return graph.by_rows(v)
+    return v
