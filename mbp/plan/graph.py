@@ -233,16 +233,11 @@ class Graph:
 
     def _sum_at_hand(self, total: Value) -> tuple[sp.Expr, Value]:
         """c and the first sum made that the given one is c times."""
-        parts = [self._numbered(term) for term in total.args]
-        _, lead = min(((A.serial, c) for c, A in parts), key=lambda pair: pair[0])
+        parts = [numbered(term) for term in total.args]
+        lead, _ = min(parts, key=lambda part: part[1].serial)
         key = frozenset((c / lead, A) for c, A in parts), v_shape(total)
         first_lead, first = self._sums.setdefault(key, (lead, total))
         return lead / first_lead, first
-
-    def _numbered(self, v: Value) -> tuple[sp.Expr, Value]:
-        if v.op == "scale" and v.args[0].op == "number":
-            return v.args[0].data[0], v.args[1]
-        return sp.Integer(1), v
 
     def _repeated(self, v: Value) -> Value | None:
         """What repeats along the rows or columns of v, which a sum broadcasts by itself."""
@@ -785,6 +780,13 @@ class _Order:
     cut: int
     form: Form
     letter: Value | None = None
+
+
+def numbered(v: Value) -> tuple[sp.Expr, Value]:
+    """The number in front of v, and what it multiplies."""
+    if v.op == "scale" and v.args[0].op == "number":
+        return v.args[0].data[0], v.args[1]
+    return sp.Integer(1), v
 
 
 def _fits(left: Value | None, right: Value | None) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from mbp.expr.dims import Dim
-from mbp.plan.graph import Graph, Word
+from mbp.plan.graph import Graph, Word, numbered
 from mbp.plan.value import Form, Value
 
 
@@ -89,12 +89,8 @@ def _normal(graph: Graph, word: Word) -> Word:
 
 
 def _without_numbers(number: sp.Expr, word: Word) -> tuple[sp.Expr, Word]:
-    bare: list[Value] = []
-    for letter in word:
-        if letter.op == "scale" and letter.args[0].op == "number":
-            number, letter = number * letter.args[0].data[0], letter.args[1]
-        bare.append(letter)
-    return number, tuple(bare)
+    parts = [numbered(letter) for letter in word]
+    return sp.Mul(number, *(c for c, _ in parts)), tuple(letter for _, letter in parts)
 
 
 def _with_diagonals(graph: Graph, words: dict[Word, sp.Expr]) -> dict[Word, sp.Expr]:
