@@ -33,7 +33,7 @@ from mbp.plan.value import Form, Value
 _WIDTH = 80
 
 _COUNTS = {
-    "eigh": 2, "lu_factor": 3, "svd_frame": 3, "orthogonal_frame": 4, "right_frame": 2,
+    "eigh": 2, "lu_factor": 3, "svd_frame": 3, "orthogonal_frame": 5, "right_frame": 3,
     "range_frame": 3,
 }  # fmt: skip
 

@@ -94,8 +94,6 @@ def _by_order(
     found: Plan, derivation: Derivation, at: Mapping[sp.Symbol, int], has_lu: bool
 ) -> Wide | None:
     """The plan for wide inputs, where it takes less than half of what the tall one takes there."""
-    if found.ranges is not None:
-        return None
     best, least = None, sp.Rational(1, 2)
     tall = [
         x.shape
@@ -115,7 +113,7 @@ def _by_order(
 
 
 def _flops(plan: Plan, sizes: Mapping[str, int]) -> sp.Expr:
-    cost = plan_cost(plan).at(sizes)
+    cost = plan_cost(plan, sizes).at(sizes)
     return cost.forward.flops + cost.backward.flops
 
 

@@ -48,19 +48,23 @@ class LayerCost:
         return LayerCost(self.forward.at(sizes), self.backward.at(sizes), saved)
 
 
-def plan_cost(planned: Plan) -> LayerCost:
-    """The cost of a plan's forward and backward passes and of what it saves."""
+def plan_cost(planned: Plan, sizes: Mapping[str, int] | None = None) -> LayerCost:
+    """The cost of a plan's forward and backward passes and of what it saves.
+
+    Matrices that are factorized count as tall, except those that are wide at `sizes`.
+    """
     saved = sum((_entries(v) for v in planned.saved), sp.Integer(0))
-    return LayerCost(cost(planned.forward), cost(planned.backward), sp.expand(_BYTES * saved))
+    forward, backward = (cost(p, sizes or {}) for p in (planned.forward, planned.backward))
+    return LayerCost(forward, backward, sp.expand(_BYTES * saved))
 
 
-def cost(program: Program) -> Cost:
+def cost(program: Program, sizes: Mapping[str, int]) -> Cost:
     """The leading-order cost of a program."""
     total = Cost(sp.Integer(0), sp.Integer(0))
     for value in program.values:
         if value.op not in _FREE and value.form is not Form.NUMBER:
             moved = _entries(value) + sum((_entries(arg) for arg in value.args), sp.Integer(0))
-            total += Cost(_flops(value), _BYTES * moved)
+            total += Cost(_flops(value, sizes), _BYTES * moved)
     return total
 
 
@@ -100,16 +104,18 @@ def _right_frame(m: Dim, n: Dim) -> sp.Expr:
     return 4 * m * n**2 + _decomposition(n, n, "svd")
 
 
+_FACTORIZATIONS: dict[str, Callable[[Dim, Dim], sp.Expr]] = {
+    "orthogonal_frame": _orthogonal_frame,
+    "right_frame": _right_frame,
+    "range_frame": lambda m, n: _decomposition(m, n, "eigh"),
+    "svd_frame": lambda m, n: _decomposition(m, n, "svd"),
+    "eigh": lambda m, n: _decomposition(m, n, "eigh"),
+}
+
 _FLOPS: dict[str, Callable[[Value], sp.Expr]] = {
     "matmul": lambda v: 2 * v.rows * v.args[0].cols * v.cols,
-    "orthogonal_frame": lambda v: _orthogonal_frame(*v_shape(v.args[0])),
-    "right_frame": lambda v: _right_frame(*v_shape(v.args[0])),
-    "range_frame": lambda v: _decomposition(*v_shape(v.args[0]), "eigh"),
     "spread": lambda v: _entries(v),
     "class_sums": lambda v: v.args[0].rows * v.cols,
-    "svd_frame": lambda v: _decomposition(*v_shape(v.args[0]), "svd"),
-    "eigh": lambda v: _decomposition(*v_shape(v.args[0]), "eigh"),
-    "call": lambda v: _decomposition(*v_shape(v.args[0]), v.data[0]),
     "cholesky": lambda v: 2 * v.rows**3,
     "lu_factor": lambda v: 2 * v.args[0].rows ** 3,
     "inverse": lambda v: 6 * v.rows**3,
@@ -128,5 +134,19 @@ _FLOPS: dict[str, Callable[[Value], sp.Expr]] = {
 }
 
 
-def _flops(v: Value) -> sp.Expr:
-    return sp.expand(_FLOPS[v.op](v) if v.op in _FLOPS else _entries(v))
+def _flops(v: Value, sizes: Mapping[str, int]) -> sp.Expr:
+    if v.op == "call":
+        flops = _decomposition(*_sides(v.args[0], sizes), v.data[0])
+    elif v.op in _FACTORIZATIONS:
+        flops = _FACTORIZATIONS[v.op](*_sides(v.args[0], sizes))
+    else:
+        flops = _FLOPS[v.op](v) if v.op in _FLOPS else _entries(v)
+    return sp.expand(flops)
+
+
+def _sides(A: Value, sizes: Mapping[str, int]) -> tuple[Dim, Dim]:
+    """Rows and columns of A, for a wide one those of Aᵀ."""
+    rows, cols = v_shape(A)
+    at = {sp.Symbol(n, integer=True, positive=True): k for n, k in sizes.items()}
+    is_wide = (rows - cols).subs(at).is_negative
+    return (cols, rows) if is_wide else (rows, cols)

@@ -19,7 +19,7 @@ from mbp.plan.gaps import split
 from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.residual import residual_form, with_residuals
-from mbp.plan.scalars import with_doubled_parts, with_sunken_scalars
+from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
 from mbp.plan.storage import with_narrow_products_turned
 from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
@@ -153,7 +153,7 @@ def planned(
     hints = dict(lowering.hints)
     first = frozenset(topological(lowered[0].values()))
     lowered[1:] = [with_doubled_parts(graph, part, first) for part in lowered[1:]]
-    for rewrite in (with_joined_factors, with_sunken_scalars, with_narrow_products_turned):
+    for rewrite in (with_joined_factors, with_sunken_factors, with_narrow_products_turned):
         new = rewrite(graph, _programs(lowered))
         lowered = [{name: new[v] for name, v in part.items()} for part in lowered]
         hints = {new.get(v, v): hint for v, hint in hints.items()}
@@ -297,7 +297,8 @@ def representative_sizes(
 ) -> dict[sp.Symbol, int]:
     """A size for each dimension: rows of tall inputs large, classes of a partition few.
 
-    Inputs are taken to be tall, so that X (m×n) and B (n×k) make m the largest and k the least.
+    Inputs are taken to be tall, unless of full row rank, so that X (m×n) and B (n×k) make m the
+    largest and k the least.
     """
     inputs = list(derivation.definition.inputs.values())
     used = {n for x in inputs for n in x.shape if n.is_Symbol}
@@ -306,10 +307,11 @@ def representative_sizes(
     narrower: dict[sp.Symbol, set[sp.Symbol]] = {n: set() for n in used}
     classes: set[sp.Symbol] = set()
     for x in inputs:
-        if x.rows != x.cols and x.rows.is_Symbol and x.cols != ONE:
-            narrower[x.rows] |= x.cols.free_symbols
+        rows, cols = x.shape[::-1] if "full_row_rank" in x.properties else x.shape
+        if rows != cols and rows.is_Symbol and cols != ONE:
+            narrower[rows] |= cols.free_symbols
             if "partition" in x.properties:
-                classes |= x.cols.free_symbols
+                classes |= cols.free_symbols
 
     def height(n: sp.Symbol, above: frozenset[sp.Symbol]) -> int:
         below = narrower[n] - above

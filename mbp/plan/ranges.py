@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import sympy as sp
 
 from mbp.decomposition import outputs_of
 from mbp.expr import build
-from mbp.expr.dims import ONE
+from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr, Output, topological
 from mbp.expr.text import text
 from mbp.invariants.infer import is_
@@ -21,19 +21,25 @@ from mbp.rulebook import RULEBOOK
 
 @dataclass(frozen=True)
 class Range:
-    """Π_A and A⁺ as words of letters, and the rank of A."""
+    """Π_A, A⁺ and the projector Π_Aᵀ onto the row space as words of letters, and the rank of A."""
 
     projector: Word
     pinv: Word
+    row_projector: Word
     rank: Value
 
     def word(self, node: Output) -> Word:
         """The word of Π_A or of A⁺, whichever the node is."""
         return self.projector if projects(node) else self.pinv
 
+    def transposed(self, graph: Graph) -> Range:
+        """The range of Aᵀ."""
+        pinv = mirrored(graph, self.pinv)
+        return Range(self.row_projector, pinv, self.projector, self.rank)
+
 
 class Ranges:
-    """The ranges of one graph, each found once.
+    """The ranges of one graph, each found once, that of Aᵀ with that of A.
 
     That of a symmetric A comes from its eigenvectors. Another's comes from an orthonormal frame
     where one of `outputs`, the layer's own, is its generalised inverse, or if `forms_frames`;
@@ -45,27 +51,37 @@ class Ranges:
         self._inverted = {A.args[0] for A in topological(*outputs) if inverts(A)}
         self._forms_frames = forms_frames
         self._found: dict[Expr, Range] = {}
-        self._fitted: list[tuple[Value, Value, Range]] = []
+        self._fitted: list[tuple[Value, Value, Value, Range]] = []
 
     def of(self, A: Expr, formed: Value) -> Range:
         """The range of A, which is computed as `formed`."""
         if A not in self._found:
-            self._found[A] = self._new(A, formed)
+            turned, graph = build.transpose(A), self._graph
+            is_wide = graph.size(A.rows) < graph.size(A.cols)
+            if turned in self._found or (is_wide and not is_(A, "symmetric")):
+                other = self.of(turned, graph.transpose(formed))
+                self._found[A] = other.transposed(graph)
+            else:
+                self._found[A] = self._new(A, formed)
         return self._found[A]
 
     def form_frames(self) -> None:
         """Takes the frame of each range for all that is lowered from now on."""
         self._forms_frames = True
-        for P, X, framed in self._fitted:
+        for P, X, Z, framed in self._fitted:
             self._graph.spell(P, Spelling(framed.projector))
             self._graph.spell(X, Spelling(framed.pinv))
+            self._graph.spell(Z, Spelling(framed.row_projector))
 
     def _new(self, A: Expr, formed: Value) -> Range:
         if is_(A, "symmetric"):
             return self._spectral(A, formed)
         framed = self._framed(A, formed)
-        takes_frame = self._forms_frames or A in self._inverted
+        takes_frame = self._forms_frames or self._is_inverted(A)
         return framed if takes_frame else self._by_least_squares(A, formed, framed)
+
+    def _is_inverted(self, A: Expr) -> bool:
+        return A in self._inverted or build.transpose(A) in self._inverted
 
     def _spectral(self, A: Expr, formed: Value) -> Range:
         """The range of a symmetric A from its eigenvectors there: Π = V Vᵀ, A⁺ = V [μ] Vᵀ."""
@@ -78,25 +94,28 @@ class Ranges:
         mu = graph.make("column", raw, shape=(r, r), form=Form.DIAGONAL)
         rank = graph.make("item", call, data=(2, "rank"), shape=(ONE, ONE))
         Vt = graph.transpose(V)
-        return Range((V, Vt), (V, mu, Vt), rank)
+        return Range((V, Vt), (V, mu, Vt), (V, Vt), rank)
 
     def _framed(self, A: Expr, formed: Value) -> Range:
-        """The range from an orthonormal frame: Π = Q N Qᵀ, A⁺ = M Qᵀ."""
+        """The range from an orthonormal frame: Π = Q N Qᵀ, A⁺ = M Qᵀ, Π_Aᵀ = V Vᵀ."""
         graph = self._graph
         p = min(A.shape, key=graph.size)
         call = graph.make(
-            "orthogonal_frame", formed, data=(A in self._inverted,), shape=(ONE, ONE),
+            "orthogonal_frame", formed, data=(self._is_inverted(A),), shape=(ONE, ONE),
             form=Form.CALL,
         )  # fmt: skip
-        shapes = {"Q": (A.rows, p), "N": (p, p), "M": (A.cols, p), "rank": (ONE, ONE)}
-        Q, N, M, rank = (
-            graph.make("item", call, data=(k, name), shape=shape)
-            for k, (name, shape) in enumerate(shapes.items())
-        )
+        columns = (A.cols, p)
+        shapes = {"Q": (A.rows, p), "N": (p, p), "M": columns, "V": columns, "rank": (ONE, ONE)}
+        Q, N, M, V, rank = self._items(call, shapes)
         graph.symmetric.add(N)
         Qt = graph.transpose(Q)
         self._scaled(formed, M, (Q, N))  # A M = Q N
-        return Range((Q, N, Qt), (M, Qt), rank)
+        return Range((Q, N, Qt), (M, Qt), (V, graph.transpose(V)), rank)
+
+    def _items(self, call: Value, shapes: Mapping[str, tuple[Dim, Dim]]) -> Iterator[Value]:
+        """What a call returns, by name."""
+        for k, (name, shape) in enumerate(shapes.items()):
+            yield self._graph.make("item", call, data=(k, name), shape=shape)
 
     def _by_least_squares(self, A: Expr, formed: Value, framed: Range) -> Range:
         """The range by least squares: A M K = Π, M K = A⁺ for K = (A M)⁺, A M never formed.
@@ -106,12 +125,14 @@ class Ranges:
         graph = self._graph
         p = min(A.shape, key=graph.size)
         call = graph.make("right_frame", formed, shape=(ONE, ONE), form=Form.CALL)
-        M = graph.make("item", call, data=(0, "M"), shape=(A.cols, p))
-        rank = graph.make("item", call, data=(1, "rank"), shape=(ONE, ONE))
+        shapes = {"V": (A.cols, p), "mu": (p, ONE), "counts": (p, ONE)}
+        V, mu, counts = self._items(call, shapes)
+        M = graph.product((V, graph.diagonal(mu)))
         K = graph.pinv(formed, M)
         P = graph.make("range_projector", formed, shape=(A.rows, A.rows))
         X = graph.make("range_pinv", formed, shape=(A.cols, A.rows))
-        graph.symmetric.add(P)
+        Z = graph.make("row_projector", formed, shape=(A.cols, A.cols))
+        graph.symmetric |= {P, Z}
         forming = 4.0 * graph.size(A.rows) * graph.size(p) ** 2
         fitted = (formed, M, K)
         graph.spell(
@@ -119,9 +140,10 @@ class Ranges:
             Spelling(framed.projector, forming),
         )  # fmt: skip
         graph.spell(X, Spelling((M, K)), Spelling(framed.pinv, forming))
+        graph.spell(Z, Spelling((V, graph.diagonal(counts), graph.transpose(V))))
         self._scaled(formed, X, (P,))  # A A⁺ = Π
-        self._fitted.append((P, X, framed))
-        return Range((P,), (X,), rank)
+        self._fitted.append((P, X, Z, framed))
+        return Range((P,), (X,), (Z,), graph.sum(counts))
 
     def _scaled(self, formed: Value, right: Value, product: Word) -> None:
         """Notes Y B = D⁻¹ A B for A = D Y, where A B is the product of other letters."""

@@ -1,4 +1,4 @@
-"""Moves scalar factors to where they multiply the fewest entries."""
+"""Moves scalar and diagonal factors to where they multiply the fewest entries."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from mbp.plan.graph import Graph
 from mbp.plan.value import Form, Value, shared, topological
 
 
-def with_sunken_scalars(graph: Graph, programs: Sequence[Sequence[Value]]) -> dict[Value, Value]:
-    """What stands for each value of the programs once every scalar multiplies a small operand.
+def with_sunken_factors(graph: Graph, programs: Sequence[Sequence[Value]]) -> dict[Value, Value]:
+    """What stands for each value of the programs once every factor multiplies a small operand.
 
     A product that nothing else uses is scaled through its smaller factor, half of a symmetric part
-    too; twice a symmetric part is A + Aᵀ. A program is given by its results.
+    too; twice a symmetric part is A + Aᵀ. The diagonal of A D B goes into the smaller of A and B.
+    A program is given by its results.
     """
     new: dict[Value, Value] = {}
     kept: set[Value] = set()
     in_common = shared(programs)
     for v in topological(result for results in programs for result in results):
         args = tuple(new[arg] for arg in v.args)
-        new[v] = graph.rebuilt(v, args)
+        new[v] = _with_diagonal_sunk(graph, graph.rebuilt(v, args), kept)
         if v.op == "scale" and v.form is Form.MATRIX:
             new[v] = _sunk(graph, args[0], args[1], kept)
         if (
@@ -36,6 +37,33 @@ def with_sunken_scalars(graph: Graph, programs: Sequence[Sequence[Value]]) -> di
         if v in in_common:
             kept.add(new[v])
     return new
+
+
+def _with_diagonal_sunk(graph: Graph, v: Value, kept: set[Value]) -> Value:
+    """A (D B) for a product (A D) B with more entries in A than in B, and its mirror image."""
+    if v.op != "matmul":
+        return v
+    left, right = v.args
+    if _entries(graph, left) > _entries(graph, right):
+        A, D = _unscaled(graph, left, kept)
+        return v if D is None else graph.product((A, graph.product((D, right))))
+    if _entries(graph, left) < _entries(graph, right):
+        B, D = _unscaled(graph, graph.transpose(right), kept)
+        return v if D is None else graph.product((graph.product((left, D)), graph.transpose(B)))
+    return v
+
+
+def _unscaled(graph: Graph, X: Value, kept: set[Value]) -> tuple[Value, Value | None]:
+    """A and D for X = A D that nothing else uses; X and nothing for any other."""
+    bare = X.args[0] if X.op == "transpose" else X
+    if X in kept or bare in kept:
+        return X, None
+    if X.op == "scale_cols":
+        return X.args
+    if X is not bare and bare.op == "scale_rows":
+        D, B = bare.args
+        return graph.transpose(B), D
+    return X, None
 
 
 def _sunk(graph: Graph, c: Value, X: Value, kept: set[Value]) -> Value:
