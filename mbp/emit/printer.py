@@ -40,9 +40,9 @@ _COUNTS = {
 _TRANSPARENT = ("as_column", "as_diagonal")
 
 _ALLOCATED = (
-    "add", "cholesky_solve", "entrywise", "gap_kernel", "inverse", "kron", "lu_solve", "map",
-    "matmul", "multiply", "outer", "over_gaps", "part", "power", "scale", "scale_cols",
-    "scale_rows", "stack", "triangular_solve",
+    "add", "cholesky_inverse", "cholesky_solve", "entrywise", "gap_kernel", "inverse", "kron",
+    "lu_solve", "map", "matmul", "multiply", "outer", "over_gaps", "part", "power", "scale",
+    "scale_cols", "scale_rows", "stack", "triangular_solve",
 )  # fmt: skip
 """Operations whose result shares its storage with nothing."""
 

@@ -15,7 +15,6 @@ from mbp.expr.nodes import Expr
 from mbp.invariants.infer import declared
 from mbp.plan.cost import LayerCost, plan_cost
 from mbp.plan.kronecker import of_kronecker
-from mbp.plan.low_rank import low_rank_shapes, of_low_rank
 from mbp.plan.program import SIDE, Plan, Wide, planned, representative_sizes
 from mbp.plan.push_through import pushed_through
 
@@ -33,7 +32,7 @@ def plan(
     LU factorization. Raises MbpError for an expression that no target computes.
     """
     at = representative_sizes(derivation, sizes)
-    cheaper = of_kronecker(of_low_rank(derivation.definition, at))
+    cheaper = of_kronecker(derivation.definition)
     found = None
     if cheaper is not derivation.definition:
         other = derive(cheaper)
@@ -43,7 +42,7 @@ def plan(
     found = found or planned(derivation, second, sizes, has_lu)
     if sizes is not None:
         return found
-    wide = _by_definition(derivation, at, has_lu) or _by_order(found, derivation, at, has_lu)
+    wide = _by_definition(derivation, has_lu) or _by_order(found, derivation, at, has_lu)
     return replace(found, wide=wide)
 
 
@@ -61,23 +60,16 @@ def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -
     return plan_cost(plan(derivation, None, sizes) if sizes else found)
 
 
-def _by_definition(
-    derivation: Derivation, at: Mapping[sp.Symbol, int], has_lu: bool
-) -> Wide | None:
+def _by_definition(derivation: Derivation, has_lu: bool) -> Wide | None:
     """The plan for inputs of the other shape, where another definition of the map is cheaper."""
     pushed = pushed_through(derivation.definition)
-    definition = derivation.definition if pushed is None else pushed.definition
-    shapes = low_rank_shapes(derivation.definition, at) if pushed is None else {pushed.shape}
-    if len(shapes) != 1:
+    if pushed is None:
         return None
-    ((rows, cols),) = shapes
-    if not (rows.is_Symbol and cols.is_Symbol and rows != cols):
+    rows, cols = pushed.shape
+    if not (rows.is_Symbol and cols.is_Symbol):
         return None
-    if pushed is None and at[rows] < at[cols]:
-        rows, cols = cols, rows
     sizes = {rows.name: SIDE, cols.name: 4 * SIDE}
-    wide = {**at, rows: SIDE, cols: 4 * SIDE}
-    definition = of_kronecker(of_low_rank(definition, wide))
+    definition = of_kronecker(pushed.definition)
     other = derive(definition)
     if set(other.gradients) != set(derivation.gradients):
         return None

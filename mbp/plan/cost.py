@@ -118,6 +118,7 @@ _FLOPS: dict[str, Callable[[Value], sp.Expr]] = {
     "class_sums": lambda v: v.args[0].rows * v.cols,
     "cholesky": lambda v: 2 * v.rows**3,
     "lu_factor": lambda v: 2 * v.args[0].rows ** 3,
+    "cholesky_inverse": lambda v: 4 * v.rows**3,
     "inverse": lambda v: 6 * v.rows**3,
     "det": lambda v: 2 * v.args[0].rows ** 3,
     "logdet": lambda v: 2 * v.args[0].rows ** 3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -118,9 +118,32 @@ class Graph:
                 return self.scale(v.args[0], self.dense(v.args[1]))
             return self.make("embed", v, shape=v_shape(v))
         if v.form is Form.INVERSE:
-            inverse = self.make("inverse", v.args[0], data=(v.data[0],), shape=v_shape(v))
-            return self.transpose(inverse) if v.data[1] else inverse
+            return self._formed_inverse(v)
+        if v.form is Form.LOW_RANK_INVERSE:
+            diagonal, correction = _by_rank(v)
+            return self.add(diagonal, self.scale(self.number(sp.Integer(-1)), self.product(correction)))
         return v
+
+    def _formed_inverse(self, v: Value) -> Value:
+        """The matrix of an inverse that was to be applied."""
+        A, (how, transposed) = v.args[0], v.data
+        if how == "definite":
+            inverse = self.make("cholesky_inverse", self.cholesky(A), shape=v_shape(v))
+            self.symmetric.add(inverse)
+            return inverse
+        if how in ("lower", "upper"):
+            eye = self.make("eye", shape=v_shape(v))
+            return self.make("triangular_solve", A, eye, data=v.data, shape=v_shape(v))
+        inverse = self.make("inverse", A, shape=v_shape(v))
+        return self.transpose(inverse) if transposed else inverse
+
+    def _as_diagonal(self, v: Value) -> Value:
+        """v, a diagonal that was formed as its column again."""
+        if v.op == "scale":
+            return self.scale(v.args[0], self._as_diagonal(v.args[1]))
+        if v.op == "eye":
+            return self.eye(v.rows)
+        return v.args[0] if v.op == "embed" else v
 
     def block(self, v: Value) -> Value:
         """v as a full matrix, a number of the host language as a 1×1 one."""
@@ -132,12 +155,17 @@ class Graph:
 
     def diagonal_of(self, v: Value) -> Value:
         """The diagonal of a square matrix as a column."""
+        v = self._as_diagonal(v)
         if v.form is Form.DIAGONAL:
             return self.column(v)
         if v.op == "zeros":
             return self.make("zeros", shape=(v.rows, ONE))
         if v.op == "scale":
             return self.scale(v.args[0], self.diagonal_of(v.args[1]))
+        if v.form is Form.LOW_RANK_INVERSE:
+            diagonal, correction = _by_rank(v)
+            less = self.scale(self.number(sp.Integer(-1)), self.diagonal_of_product(correction))
+            return self.add(self.column(diagonal), less)
         if v.op == "matmul":
             left, right = v.args
             return self.row_sum(self.hadamard(left, self.transpose(right)))
@@ -156,10 +184,16 @@ class Graph:
             return v
         if v.op == "transpose":
             return v.args[0]
-        if v.op == "eye":
+        if v.op in ("eye", "embed"):
             return v
         if v.op == "scale":
             return self.scale(v.args[0], self.transpose(v.args[1]))
+        if v.form is Form.LOW_RANK_INVERSE:
+            diagonal, *low_rank = v.args
+            args = (diagonal, *self.mirrored(tuple(low_rank)))
+            return self.make(v.op, *args, shape=v_shape(v), form=v.form)
+        if v.form is Form.INVERSE and v.data[0] == "definite":
+            return v
         if v.form in (Form.INVERSE, Form.PINV):
             data = (*v.data[:-1], not v.data[-1])
             return self.make(v.op, *v.args, data=data, shape=(v.cols, v.rows), form=v.form)
@@ -198,7 +232,7 @@ class Graph:
         form = Form.NUMBER if c.form is v.form is Form.NUMBER else v.form
         if v.form is Form.NUMBER:
             form = c.form
-        if form is Form.INVERSE:
+        if form in INVERSES:
             v, form = self.dense(v), Form.MATRIX
         return self.make("scale", c, v, shape=v_shape(v), form=form)
 
@@ -213,6 +247,7 @@ class Graph:
             terms = tuple(self.scale(self.number(sp.Integer(n)), v) for v, n in counts.items())
         if len(terms) == 1:
             return terms[0]
+        terms = tuple(map(self._as_diagonal, terms))
         if terms[0].is_scalar:
             numeric = all(term.form is Form.NUMBER for term in terms)
             form = Form.NUMBER if numeric else Form.MATRIX
@@ -255,6 +290,7 @@ class Graph:
 
     def hadamard(self, *factors: Value) -> Value:
         """A₁ ∘ … ∘ Aₙ of equal shapes; diagonal as soon as one of them is."""
+        factors = tuple(map(self._as_diagonal, factors))
         if any(A.form is Form.DIAGONAL for A in factors):
             columns = [self.column(A) for A in factors if A.op != "ones"]
             if not columns:
@@ -436,12 +472,21 @@ class Graph:
             return v
         return self.sum(self.diagonal_of(v))
 
+    def cholesky(self, A: Value) -> Value:
+        """L of A = L Lᵀ."""
+        return self.make("cholesky", A, shape=v_shape(A))
+
     def invert(self, v: Value, definite: bool, triangle: str | None) -> Value:
         """A⁻¹: reciprocals for a diagonal, otherwise to be applied by solving."""
         if v.form is Form.DIAGONAL:
             return self.diagonal(self.reciprocal(self.column(v)))
         how = "definite" if definite else triangle or "general"
         return self.make("inverse_of", v, data=(how, False), shape=v_shape(v), form=Form.INVERSE)
+
+    def invert_low_rank(self, inverse: Value, low_rank: Word) -> Value:
+        """D⁻¹ − D⁻¹ W D⁻¹ for a diagonal D⁻¹ and a word W, to be applied through W's least rank."""
+        args, shape = (inverse, *low_rank), v_shape(inverse)
+        return self.make("low_rank_inverse", *args, shape=shape, form=Form.LOW_RANK_INVERSE)
 
     def pinv(self, A: Value, M: Value) -> Value:
         """(A M)⁺ for an M that makes the columns of A M orthonormal up to rounding."""
@@ -496,6 +541,9 @@ class Graph:
         if len(word) == 1:
             whole = self.product(word)
             return self.trace(self.dense(whole) if whole.form is Form.INVERSE else whole)
+        apart = self._apart(word, self._halves_cost)
+        if apart:
+            return self._signed_sum(apart, self.trace_of_product)
         _, turn, cut = self._halves(word)
         turned = word[turn:] + word[:turn]
         left, right = self.product(turned[:cut]), self.product(turned[cut:])
@@ -504,6 +552,9 @@ class Graph:
     def trace_cost(self, word: Word) -> float:
         """The flops of `trace_of_product`."""
         word = self.rewritten(word)
+        return self._halves_cost(word)
+
+    def _halves_cost(self, word: Word) -> float:
         return self._halves(word)[0] if len(word) > 1 else float(self.size(word[0].rows))
 
     def _halves(self, word: Word) -> tuple[float, int, int]:
@@ -527,13 +578,38 @@ class Graph:
         for D, rest in ((word[0], word[1:]), (word[-1], word[:-1])):
             if D.form is Form.DIAGONAL:
                 return self.hadamard(self.column(D), self.diagonal_of_product(rest))
-        cut = min(
-            range(1, len(word)), key=lambda k: self._formed(word[:k]) + self._formed(word[k:])
-        )
+        apart = self._apart(word, lambda w: self._thinnest(w)[0])
+        if apart:
+            return self._signed_sum(apart, self.diagonal_of_product)
+        _, cut = self._thinnest(word)
         left, right = self.product(word[:cut]), self.product(word[cut:])
         if Form.DIAGONAL in (left.form, right.form):
             return self.hadamard(self.diagonal_of(left), self.diagonal_of(right))
         return self.row_sum(self.hadamard(self.dense(left), self.transpose(self.dense(right))))
+
+    def _thinnest(self, word: Word) -> tuple[float, int]:
+        """The cost and the cut of the cheapest way to take the diagonal of a product."""
+        if len(word) == 1:
+            return float(self.size(word[0].rows)), 0
+        options = []
+        for cut in range(1, len(word)):
+            entries = self.size(word[0].rows) * self.size(word[cut].rows)
+            formed = self._formed(word[:cut]) + self._formed(word[cut:])
+            options.append((formed + 2 * entries, cut))
+        return min(options)
+
+    def _apart(self, word: Word, cost: Callable[[Word], float]) -> list[tuple[int, Word]]:
+        """Signed words that the word is the sum of, a low-rank inverse in its parts, if cheaper."""
+        k = next((k for k, v in enumerate(word) if v.form is Form.LOW_RANK_INVERSE), None)
+        if k is None:
+            return []
+        (diagonal, correction) = _by_rank(word[k])
+        parts = ((1, (diagonal,)), (-1, correction))
+        words = [(sign, (*word[:k], *part, *word[k + 1 :])) for sign, part in parts]
+        return words if sum(cost(w) for _, w in words) <= cost(word) else []
+
+    def _signed_sum(self, words: list[tuple[int, Word]], of: Callable[[Word], Value]) -> Value:
+        return self.add(*(self.scale(self.number(sp.Integer(sign)), of(word)) for sign, word in words))
 
     def cost(self, word: Word) -> float:
         """The flops of a product in its cheapest order, at the representative sizes."""
@@ -541,8 +617,10 @@ class Graph:
 
     def _formed(self, word: Word) -> float:
         """The flops of a product that is needed as a matrix, be it one inverse alone."""
-        if len(word) > 1 or word[0].form not in (Form.INVERSE, Form.PINV):
+        if len(word) > 1 or word[0].form not in (*INVERSES, Form.PINV):
             return self.cost(word)
+        if word[0].form is Form.LOW_RANK_INVERSE:
+            return self.cost(_by_rank(word[0])[1])
         return 2.0 * self.size(word[0].rows) ** 3 if word[0].form is Form.INVERSE else math.inf
 
     def know(self, word: Word, value: Value) -> None:
@@ -554,10 +632,11 @@ class Graph:
 
     def replace(self, pair: Word, word: Word) -> None:
         """Notes that two neighbouring letters are to be spelled as `word` from now on."""
-        for old, new in ((pair, word), tuple(map(self._mirrored, (pair, word)))):
+        for old, new in ((pair, word), tuple(map(self.mirrored, (pair, word)))):
             self._replaced[old] = new
 
-    def _mirrored(self, word: Word) -> Word:
+    def mirrored(self, word: Word) -> Word:
+        """The word of the transposed product."""
         return tuple(self.transpose(factor) for factor in reversed(word))
 
     def spell(self, letter: Value, *spellings: Spelling) -> None:
@@ -566,7 +645,7 @@ class Graph:
         Each product takes the cheapest, of many letters the last.
         """
         self._spellings[letter] = spellings
-        turned = tuple(Spelling(self._mirrored(s.word), s.extra) for s in spellings)
+        turned = tuple(Spelling(self.mirrored(s.word), s.extra) for s in spellings)
         if self.transpose(letter) is not letter:
             self._spellings[self.transpose(letter)] = turned
         self._spelled.clear()
@@ -626,8 +705,7 @@ class Graph:
         """Forms H first, where Hᵀ M H costs less so than in any order that forgets the symmetry."""
         n = len(word) // 2
         half, middle = word[len(word) - n :], word[n : len(word) - n]
-        mirrored = tuple(self.transpose(factor) for factor in reversed(half))
-        if n < 2 or word[:n] != mirrored or self._known(half) is not None:
+        if n < 2 or word[:n] != self.mirrored(half) or self._known(half) is not None:
             return
         H = self.make("stand_in", data=(-4,), shape=(half[0].rows, half[-1].cols))
         whole = self.cost((self.transpose(H), *middle, H))
@@ -637,8 +715,7 @@ class Graph:
     def _known(self, word: Word) -> Value | None:
         if word in self._words:
             return self._words[word]
-        mirrored = tuple(self.transpose(factor) for factor in reversed(word))
-        found = self._words.get(mirrored)
+        found = self._words.get(self.mirrored(word))
         return None if found is None else self.transpose(found)
 
     def _order(self, word: Word) -> _Order:
@@ -666,6 +743,9 @@ class Graph:
             cost = 6.0 * r * k * c if _fits(left.letter, right.letter) else math.inf
         elif forms == (Form.DIAGONAL, Form.DIAGONAL):
             cost, form = float(k), Form.DIAGONAL
+        elif Form.LOW_RANK_INVERSE in forms:
+            turned = left.form is not Form.LOW_RANK_INVERSE
+            cost = self._low_rank_cost(right.letter if turned else left.letter, r if turned else c)
         elif Form.INVERSE in forms:
             cost = 2.0 * r * k * c
         elif Form.DIAGONAL in forms:
@@ -678,6 +758,13 @@ class Graph:
             cost = 2.0 * r * k * c
         return _Order(left.cost + right.cost + cost, cut, form)
 
+    def _low_rank_cost(self, letter: Value | None, n: int) -> float:
+        """The flops of a low-rank inverse applied to n columns."""
+        assert letter is not None
+        correction = _by_rank(letter)[1]
+        cost = sum(2.0 * self.size(A.rows) * self.size(A.cols) for A in correction[1:-1])
+        return (cost + 3.0 * self.size(letter.rows)) * n
+
     def _multiply(self, left: Value, right: Value) -> Value:
         shape = (left.rows, right.cols)
         if left.op == "scale" or right.op == "scale":
@@ -687,6 +774,8 @@ class Graph:
             return self.scale(self.scale(a, b), self._multiply(A, B))
         if Form.PINV in (left.form, right.form):
             return self._fit(left, right)
+        if Form.LOW_RANK_INVERSE in (left.form, right.form):
+            return self._apply_low_rank(left, right)
         if left.form is Form.INVERSE or right.form is Form.INVERSE:
             return self._solve(left, right)
         if left.form is Form.DIAGONAL and right.form is Form.DIAGONAL:
@@ -735,6 +824,16 @@ class Graph:
         fitted = self.scale(self.number(sp.Integer(-1)), self.product((A, M, T)))
         return self.add(T, self.product((*normal, self.add(B, fitted))))
 
+    def _apply_low_rank(self, left: Value, right: Value) -> Value:
+        """(D⁻¹ − D⁻¹ W D⁻¹) B as D⁻¹(B − W D⁻¹B)."""
+        if left.form is not Form.LOW_RANK_INVERSE:
+            turned = self._apply_low_rank(self.transpose(right), self.transpose(left))
+            return self.transpose(turned)
+        inverse, *low_rank = left.args
+        B = self.dense(right)
+        less = self.scale(self.number(sp.Integer(-1)), self.product((*low_rank, inverse, B)))
+        return self.product((inverse, self.add(B, less)))
+
     def _solve(self, left: Value, right: Value) -> Value:
         if left.form is Form.INVERSE and right.form is Form.INVERSE:
             right = self.dense(right)
@@ -744,8 +843,7 @@ class Graph:
         B = self.dense(right)
         shape = (left.rows, B.cols)
         if how == "definite":
-            factor = self.make("cholesky", A, shape=v_shape(A))
-            return self.make("cholesky_solve", factor, B, shape=shape)
+            return self.make("cholesky_solve", self.cholesky(A), B, shape=shape)
         if how in ("lower", "upper"):
             return self.make("triangular_solve", A, B, data=(how, transposed), shape=shape)
         if not self._has_lu:
@@ -787,6 +885,15 @@ def numbered(v: Value) -> tuple[sp.Expr, Value]:
     if v.op == "scale" and v.args[0].op == "number":
         return v.args[0].data[0], v.args[1]
     return sp.Integer(1), v
+
+
+def _by_rank(inverse: Value) -> tuple[Value, Word]:
+    """D⁻¹ and D⁻¹ W D⁻¹ of D⁻¹ − D⁻¹ W D⁻¹."""
+    diagonal, *low_rank = inverse.args
+    return diagonal, (diagonal, *low_rank, diagonal)
+
+
+INVERSES = (Form.INVERSE, Form.LOW_RANK_INVERSE)
 
 
 def _fits(left: Value | None, right: Value | None) -> bool:

@@ -50,8 +50,9 @@ from mbp.expr.nodes import (
 )
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
-from mbp.plan.graph import Graph, v_shape
-from mbp.plan.ranges import Range, Ranges, inverts, projects
+from mbp.plan.graph import Graph, Word, v_shape
+from mbp.plan.low_rank import LowRank, low_rank
+from mbp.plan.ranges import Range, Ranges, has_range, projects
 from mbp.plan.sums import Term, assembled, without_identities
 from mbp.plan.value import Form, Value
 from mbp.rulebook import RULEBOOK, Forward
@@ -92,12 +93,15 @@ class Lowering:
         self._residuals = residuals
         self.ranges = Ranges(graph, outputs, forms_frames)
         self._nodes = frozenset(topological(*roots))
+        ranged = {A.args[0] for A in self._nodes if isinstance(A, Output) and has_range(A)}
+        self._ranged = ranged | {build.transpose(A) for A in ranged}
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
         self._in_frame_only = _in_frame_only(roots)
         self._in_powers_only = _in_powers_only(roots)
         self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
         self._words: dict[Expr, list[Term]] = {}
+        self._low_ranks: dict[Expr, LowRank | None] = {}
         self.hints: dict[Value, str] = {}
 
     def value(self, node: Expr) -> Value:
@@ -132,7 +136,7 @@ class Lowering:
             case Map():
                 return self._map(node)
             case Inverse(args=(A,)):
-                inverse = self._inverse(A)
+                inverse = graph.product(self._inverse(A))
                 return inverse if inverse.form is Form.DIAGONAL else graph.dense(inverse)
             case Det() | LogDet():
                 return self._determinant(node)
@@ -216,15 +220,15 @@ class Lowering:
                 return self._terms(X)
             case Transpose(args=(Sum() | Product() | Frechet() | Output() as X,)):
                 return [term.mirrored(graph) for term in self._terms(X)]
-            case Transpose(args=(Inverse() as X,)) if X not in self._formed:
-                return [Term((graph.transpose(self._inverse(X.args[0])),))]
-            case Inverse(args=(A,)) if node not in self._formed:
-                return [Term((self._inverse(A),))]
+            case Transpose(args=(Inverse() as X,)) if self._is_applied(X):
+                return [Term(graph.mirrored(self._inverse(X.args[0])))]
+            case Inverse(args=(A,)) if self._is_applied(node):
+                return [Term(self._inverse(A))]
             case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
                 return [Term(self._power(node))]
             case Frechet():
                 return [Term(self._matrix_function(node))]
-            case Output() if projects(node) or inverts(node):
+            case Output() if has_range(node):
                 return [Term(self._range(node.args[0]).word(node))]
             case Output() if (expression := self._expression(node)) is not None:
                 return self._terms(expression)
@@ -303,11 +307,44 @@ class Lowering:
             costs.append(graph.cost(before[cut:]) + sum(map(graph.cost, words)) + graph.cost(rest))
         return min(costs) < formed
 
-    def _inverse(self, A: Expr) -> Value:
+    def _inverse(self, A: Expr) -> Word:
         if is_(A, "orthogonal"):
-            return self.value(build.transpose(A))
-        triangle = next((side for side in ("lower", "upper") if is_(A, f"{side}_triangular")), None)
-        return self.graph.invert(self.value(A), is_(A, "positive_definite"), triangle)
+            return (self.value(build.transpose(A)),)
+        parts = self._low_rank(A)
+        if parts is not None:
+            return (self._low_rank_inverse(parts),)
+        X = self._ranged_factor(A)
+        if X is not None:
+            return self._range(X).gram_inverse
+        is_definite = is_(A, "positive_definite")
+        return (self.graph.invert(self.value(A), is_definite, _triangle(A)),)
+
+    def _ranged_factor(self, A: Expr) -> Expr | None:
+        """X of A = XᵀX, if the range of X is found anyway."""
+        if not isinstance(A, Product) or len(A.args) % 2:
+            return None
+        X = build.matmul(*A.args[len(A.args) // 2 :])
+        is_gram = A is build.matmul(build.transpose(X), X)
+        return X if is_gram and X in self._ranged else None
+
+    def _is_applied(self, inverse: Inverse) -> bool:
+        """Whether the inverse is applied to what it multiplies, not formed first."""
+        A = inverse.args[0]
+        is_word = self._low_rank(A) is not None or self._ranged_factor(A) is not None
+        return is_word or inverse not in self._formed
+
+    def _low_rank(self, A: Expr) -> LowRank | None:
+        if A not in self._low_ranks:
+            self._low_ranks[A] = low_rank(self.graph, A)
+        return self._low_ranks[A]
+
+    def _low_rank_inverse(self, parts: LowRank) -> Value:
+        graph = self.graph
+        U, M, V = (self.value(X) for X in (parts.U, parts.M, parts.V))
+        inverse, core = self.value(build.inv(parts.D)), self._inverse(parts.core)
+        letter = graph.invert_low_rank(inverse, without_identities((U, *core, M, V)))
+        graph.replace((letter, U), (inverse, U, *core))
+        return letter
 
     def _inner(self, node: Inner) -> Value:
         A, B = node.args
@@ -336,12 +373,21 @@ class Lowering:
 
     def _determinant(self, node: Expr) -> Value:
         graph = self.graph
+        parts = self._low_rank(node.args[0])
+        if parts is not None:
+            if isinstance(node, Det):
+                return self.value(build.scale(build.det(parts.D), build.det(parts.core)))
+            return self.value(build.add(build.logdet(parts.D), build.logdet(parts.core)))
         A = self.value(node.args[0])
         name = "det" if isinstance(node, Det) else "logdet"
-        if A.form is Form.DIAGONAL:
+        if A.form is Form.DIAGONAL or _triangle(node.args[0]):
+            pivots = graph.diagonal_of(A)
             if name == "det":
-                return graph.make("product_of", graph.column(A), shape=(ONE, ONE))
-            return graph.sum(self._apply("log", self._apply("abs", graph.column(A))))
+                return graph.make("product_of", pivots, shape=(ONE, ONE))
+            return graph.sum(self._apply("log", self._apply("abs", pivots)))
+        if name == "logdet" and is_(node.args[0], "positive_definite"):
+            logs = self._apply("log", graph.diagonal_of(graph.cholesky(A)))
+            return graph.scale(graph.number(sp.Integer(2)), graph.sum(logs))
         return graph.make(name, A, shape=(ONE, ONE))
 
     # --- elementwise ------------------------------------------------------------------------
@@ -412,7 +458,7 @@ class Lowering:
         p = _integer_power(node)
         assert p is not None
         A = node.args[0]
-        return (self.value(A) if p > 0 else self._inverse(A),) * abs(p)
+        return ((self.value(A),) if p > 0 else self._inverse(A)) * abs(p)
 
     def _framed(self, core: Value, U: Value | None) -> tuple[Value, ...]:
         return (core,) if U is None else (U, core, self.graph.transpose(U))
@@ -502,7 +548,7 @@ class Lowering:
 
     def _output(self, node: Output) -> Value:
         graph = self.graph
-        if projects(node) or inverts(node):
+        if has_range(node):
             return assembled(graph, [Term(self._range(node.args[0]).word(node))], node.shape)
         expression = self._expression(node)
         if expression is not None:
@@ -645,6 +691,11 @@ def _resolved(entry: sp.Expr) -> sp.Expr:
         return entry
     numerator, denominator = sp.fraction(sp.together(entry))
     return sp.factor(numerator) / sp.factor(denominator)
+
+
+def _triangle(A: Expr) -> str | None:
+    """On which side of the diagonal a triangular A lies."""
+    return next((side for side in ("lower", "upper") if is_(A, f"{side}_triangular")), None)
 
 
 def is_svd(node: Output) -> bool:

@@ -14,18 +14,18 @@ from mbp.expr.nodes import Expr, Output, topological
 from mbp.expr.text import text
 from mbp.invariants.infer import is_
 from mbp.plan.graph import Graph, Spelling, Word
-from mbp.plan.sums import mirrored
 from mbp.plan.value import Form, Value
 from mbp.rulebook import RULEBOOK
 
 
 @dataclass(frozen=True)
 class Range:
-    """Π_A, A⁺ and the projector Π_Aᵀ onto the row space as words of letters, and the rank of A."""
+    """Words for Π_A, A⁺, the projector Π_Aᵀ onto the row space and (AᵀA)⁺, and the rank of A."""
 
     projector: Word
     pinv: Word
     row_projector: Word
+    gram_inverse: Word
     rank: Value
 
     def word(self, node: Output) -> Word:
@@ -34,8 +34,8 @@ class Range:
 
     def transposed(self, graph: Graph) -> Range:
         """The range of Aᵀ."""
-        pinv = mirrored(graph, self.pinv)
-        return Range(self.row_projector, pinv, self.projector, self.rank)
+        pinv = graph.mirrored(self.pinv)
+        return Range(self.row_projector, pinv, self.projector, (*pinv, *self.pinv), self.rank)
 
 
 class Ranges:
@@ -72,6 +72,7 @@ class Ranges:
             self._graph.spell(P, Spelling(framed.projector))
             self._graph.spell(X, Spelling(framed.pinv))
             self._graph.spell(Z, Spelling(framed.row_projector))
+            self._graph.replace((X, self._graph.transpose(X)), framed.gram_inverse)
 
     def _new(self, A: Expr, formed: Value) -> Range:
         if is_(A, "symmetric"):
@@ -94,7 +95,7 @@ class Ranges:
         mu = graph.make("column", raw, shape=(r, r), form=Form.DIAGONAL)
         rank = graph.make("item", call, data=(2, "rank"), shape=(ONE, ONE))
         Vt = graph.transpose(V)
-        return Range((V, Vt), (V, mu, Vt), (V, Vt), rank)
+        return Range((V, Vt), (V, mu, Vt), (V, Vt), (V, mu, mu, Vt), rank)
 
     def _framed(self, A: Expr, formed: Value) -> Range:
         """The range from an orthonormal frame: Π = Q N Qᵀ, A⁺ = M Qᵀ, Π_Aᵀ = V Vᵀ."""
@@ -109,8 +110,11 @@ class Ranges:
         Q, N, M, V, rank = self._items(call, shapes)
         graph.symmetric.add(N)
         Qt = graph.transpose(Q)
+        if self._is_inverted(A):
+            graph.replace((Qt, Q), (graph.eye(p),))
         self._scaled(formed, M, (Q, N))  # A M = Q N
-        return Range((Q, N, Qt), (M, Qt), (V, graph.transpose(V)), rank)
+        Mt, Vt = graph.transpose(M), graph.transpose(V)
+        return Range((Q, N, Qt), (M, Qt), (V, Vt), (M, Mt), rank)
 
     def _items(self, call: Value, shapes: Mapping[str, tuple[Dim, Dim]]) -> Iterator[Value]:
         """What a call returns, by name."""
@@ -136,14 +140,16 @@ class Ranges:
         forming = 4.0 * graph.size(A.rows) * graph.size(p) ** 2
         fitted = (formed, M, K)
         graph.spell(
-            P, Spelling(fitted), Spelling(mirrored(graph, fitted)),
+            P, Spelling(fitted), Spelling(graph.mirrored(fitted)),
             Spelling(framed.projector, forming),
         )  # fmt: skip
         graph.spell(X, Spelling((M, K)), Spelling(framed.pinv, forming))
         graph.spell(Z, Spelling((V, graph.diagonal(counts), graph.transpose(V))))
+        gram_inverse = X, graph.transpose(X)
+        graph.replace(gram_inverse, (M, graph.transpose(M)))
         self._scaled(formed, X, (P,))  # A A⁺ = Π
         self._fitted.append((P, X, Z, framed))
-        return Range((P,), (X,), (Z,), graph.sum(counts))
+        return Range((P,), (X,), (Z,), gram_inverse, graph.sum(counts))
 
     def _scaled(self, formed: Value, right: Value, product: Word) -> None:
         """Notes Y B = D⁻¹ A B for A = D Y, where A B is the product of other letters."""
@@ -151,6 +157,11 @@ class Ranges:
             D, Y = formed.args
             inverse = self._graph.diagonal(self._graph.reciprocal(self._graph.column(D)))
             self._graph.replace((Y, right), (inverse, *product))
+
+
+def has_range(node: Output) -> bool:
+    """Whether the node follows from the range of its operand: Π_A or A⁺."""
+    return projects(node) or inverts(node)
 
 
 def inverts(node: Expr) -> bool:

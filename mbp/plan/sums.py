@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from mbp.expr.dims import Dim
-from mbp.plan.graph import Graph, Word, numbered
+from mbp.plan.graph import INVERSES, Graph, Word, numbered
 from mbp.plan.value import Form, Value
 
 
@@ -33,18 +33,18 @@ class Term:
 
     def mirrored(self, graph: Graph) -> Term:
         """The transpose."""
-        return Term(mirrored(graph, self.word), self.number, self.scalars)
+        return Term(graph.mirrored(self.word), self.number, self.scalars)
 
     def parts(self, graph: Graph, kind: str) -> list[Term]:
         """The symmetric or antisymmetric part, inside the frame where there is one."""
         word = without_identities(self.word)
-        if mirrored(graph, word) == word:
+        if graph.mirrored(word) == word:
             return [Term(word, self.number, self.scalars)] if kind == "sym" else []
         rows, cols = graph.size(word[0].rows), graph.size(word[0].cols)
         if len(word) == 1 or (cols <= rows and word[0] is graph.transpose(word[-1])):
             outer = word[:1] if len(word) > 1 else ()
             inner = graph.part(kind, graph.product(word[1:-1] if outer else word))
-            framed = (*outer, inner, *mirrored(graph, outer))
+            framed = (*outer, inner, *graph.mirrored(outer))
             return [Term(framed, self.number, self.scalars)]
         half = self.scaled(sp.Rational(1, 2), ())
         return [half, half.mirrored(graph).scaled(sp.Integer(-1 if kind == "skew" else 1), ())]
@@ -54,11 +54,6 @@ class Term:
         for scalar in reversed(self.scalars):
             v = graph.scale(scalar, v)
         return graph.scale(graph.number(self.number), v)
-
-
-def mirrored(graph: Graph, word: Word) -> Word:
-    """The word of the transposed product."""
-    return tuple(graph.transpose(factor) for factor in reversed(word))
 
 
 def assembled(graph: Graph, terms: list[Term], shape: tuple[Dim, Dim]) -> Value:
@@ -80,7 +75,7 @@ def assembled(graph: Graph, terms: list[Term], shape: tuple[Dim, Dim]) -> Value:
             sums.append(Term((), sp.Integer(1), scalars).of(graph, value))
     if not sums:
         return graph.make("zeros", shape=shape)
-    return graph.add(*(graph.dense(v) if v.form is Form.INVERSE else v for v in sums))
+    return graph.add(*(graph.dense(v) if v.form in INVERSES else v for v in sums))
 
 
 def _normal(graph: Graph, word: Word) -> Word:
@@ -144,7 +139,7 @@ def _pairs(
     pairs: dict[Word, sp.Expr] = {}
     rest = dict(words)
     for word, number in words.items():
-        other = mirrored(graph, word)
+        other = graph.mirrored(word)
         if word not in rest or other == word or rest.get(other) != sign * number:
             continue
         del rest[word], rest[other]
@@ -152,7 +147,7 @@ def _pairs(
         pairs[first] = 2 * words[first]
     begun = {word[0] for word in pairs}
     for word, number in list(rest.items()):
-        if sign > 0 and word[0] in begun and mirrored(graph, word) == word:
+        if sign > 0 and word[0] in begun and graph.mirrored(word) == word:
             pairs[word] = number  # its own symmetric part, with a factor to share
             del rest[word]
     return pairs, rest

@@ -17,7 +17,8 @@ class Form(Enum):
     MATRIX is rows×cols; DIAGONAL is the column of a diagonal matrix's diagonal; NUMBER is a
     number of the host language; CALL is a tuple that items are taken from; RAW is a tensor in
     the caller's own shape (a vector for a column, no matrix dimensions for a scalar); INVERSE is
-    an inverse that is applied by solving and never formed; PINV is a generalised inverse that is
+    an inverse that is applied by solving and never formed; LOW_RANK_INVERSE is one of a diagonal
+    plus a low rank, applied through the rank; PINV is a generalised inverse that is
     applied by solving least squares, to what stands right of it.
     """
 
@@ -27,6 +28,7 @@ class Form(Enum):
     CALL = "call"
     RAW = "raw"
     INVERSE = "inverse"
+    LOW_RANK_INVERSE = "low_rank_inverse"
     PINV = "pinv"
 
 

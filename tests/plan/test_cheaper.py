@@ -8,14 +8,14 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from benchmarks.timing import Allocations
-from mbp.api import one_off_layer
+from mbp.api import one_off_layer, parse
 from mbp.emit import emit_text, load
 from mbp.layers import registry
 from mbp.numeric.evaluate import evaluate
 from mbp.plan.choice import layer_cost, plan
 from mbp.plan.cost import plan_cost
-from mbp.plan.low_rank import of_low_rank
-from mbp.plan.program import representative_sizes
+from mbp.plan.graph import Graph
+from mbp.plan.low_rank import low_rank
 from mbp.plan.push_through import pushed_through
 
 torch.manual_seed(0)
@@ -129,9 +129,11 @@ def test_a_diagonal_plus_a_low_rank_is_linear_in_the_rows(text):
 
 
 def test_a_low_rank_without_an_inverse_of_the_diagonal_is_left_alone():
-    definition = one_off("inv(diag(v) + U @ U.T) @ x", v="m", U="m r", x="m").definition
-    layer = one_off("inv(diag(v) + U @ U.T) @ x", v="m", U="m r", x="m")
-    assert of_low_rank(definition, representative_sizes(layer.derive())) is definition
+    graph = Graph({m: 100, sp.Symbol("r", integer=True, positive=True): 5})
+    declared = {"v": "m", "w": "m positive", "U": "m r"}
+    assert low_rank(graph, parse("diag(v) + U @ U.T", **declared)) is None
+    assert low_rank(graph, parse("diag(w) + U @ U.T", **declared)) is not None
+    assert low_rank(graph, parse("eye(r) + U.T @ U", **declared)) is None
 
 
 def agrees_with_the_definition(text, declared, sizes, given):

@@ -30,6 +30,7 @@ def words(np: str) -> dict[str, str]:
     return {
         "as_array": f"{np}.asarray({{a}}, {{like}})",
         "cholesky": "_cholesky({a})",
+        "cholesky_inverse": "_cholesky_inverse({a})",
         "class_sums": "({A}.mT @ {B})",
         "det": f"{np}.linalg.det({{a}})[..., None, None]",
         "diagonal": f"{np}.diagonal({{a}}, axis1=-2, axis2=-1)[..., None]",

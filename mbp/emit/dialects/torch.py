@@ -41,6 +41,7 @@ TORCH = Dialect(
         "as_array": "torch.as_tensor({a}, {like})",
         "cholesky": "_cholesky({a})",
         "class_sums": "_class_sums({a}, {b})",
+        "cholesky_inverse": "torch.cholesky_inverse({a})",
         "cholesky_solve": "torch.cholesky_solve({b}, {a})",
         "copy": "{a}.clone()",
         "det": "torch.linalg.det({a})[..., None, None]",
