@@ -121,7 +121,7 @@ class Graph:
             return self._formed_inverse(v)
         if v.form is Form.LOW_RANK_INVERSE:
             diagonal, correction = _by_rank(v)
-            return self.add(diagonal, self.scale(self.number(sp.Integer(-1)), self.product(correction)))
+            return self.add(diagonal, self.negate(self.product(correction)))
         return v
 
     def _formed_inverse(self, v: Value) -> Value:
@@ -164,7 +164,7 @@ class Graph:
             return self.scale(v.args[0], self.diagonal_of(v.args[1]))
         if v.form is Form.LOW_RANK_INVERSE:
             diagonal, correction = _by_rank(v)
-            less = self.scale(self.number(sp.Integer(-1)), self.diagonal_of_product(correction))
+            less = self.negate(self.diagonal_of_product(correction))
             return self.add(self.column(diagonal), less)
         if v.op == "matmul":
             left, right = v.args
@@ -214,6 +214,10 @@ class Graph:
             turned = self.make("over_gaps", *args, data=v.data, shape=(v.cols, v.rows))
             return self.scale(self.number(sp.Integer(v.data[0])), turned)
         return self.make("transpose", v, shape=(v.cols, v.rows))
+
+    def negate(self, v: Value) -> Value:
+        """−A."""
+        return self.scale(self.number(sp.Integer(-1)), v)
 
     def scale(self, c: Value, v: Value) -> Value:
         """The scalar c times v; numbers are gathered in front."""
@@ -609,7 +613,8 @@ class Graph:
         return words if sum(cost(w) for _, w in words) <= cost(word) else []
 
     def _signed_sum(self, words: list[tuple[int, Word]], of: Callable[[Word], Value]) -> Value:
-        return self.add(*(self.scale(self.number(sp.Integer(sign)), of(word)) for sign, word in words))
+        numbers = {sign: self.number(sp.Integer(sign)) for sign in (1, -1)}
+        return self.add(*(self.scale(numbers[sign], of(word)) for sign, word in words))
 
     def cost(self, word: Word) -> float:
         """The flops of a product in its cheapest order, at the representative sizes."""
@@ -821,7 +826,7 @@ class Graph:
         (A, M), B = left.args, self.dense(right)
         normal = (self.transpose(M), self.transpose(A))
         T = self.product((*normal, B))
-        fitted = self.scale(self.number(sp.Integer(-1)), self.product((A, M, T)))
+        fitted = self.negate(self.product((A, M, T)))
         return self.add(T, self.product((*normal, self.add(B, fitted))))
 
     def _apply_low_rank(self, left: Value, right: Value) -> Value:
@@ -831,7 +836,7 @@ class Graph:
             return self.transpose(turned)
         inverse, *low_rank = left.args
         B = self.dense(right)
-        less = self.scale(self.number(sp.Integer(-1)), self.product((*low_rank, inverse, B)))
+        less = self.negate(self.product((*low_rank, inverse, B)))
         return self.product((inverse, self.add(B, less)))
 
     def _solve(self, left: Value, right: Value) -> Value:

@@ -1,4 +1,4 @@
-"""Reads a matrix as a diagonal plus a low rank, whose inverse and determinant are of the rank's size.
+"""Reads a diagonal plus a low rank, whose inverse and determinant are of the rank's size.
 
 (D + U M V)⁻¹ = D⁻¹ − D⁻¹U (I + M V D⁻¹U)⁻¹ M V D⁻¹ and det(D + U M V) = det D det(I + M V D⁻¹U)
 for an invertible diagonal D and any M (Matrix Cookbook (156), (24)).
