@@ -1,4 +1,4 @@
-"""Applies Kronecker products to vectors without forming them."""
+"""Takes what is computed from a Kronecker product to its factors, so that it is not formed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from mbp.definition import Definition
 from mbp.expr import build
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Kron, Product, Transpose, fold
+from mbp.simplify.rules import node_rewrite
 
 
 def of_kronecker(definition: Definition) -> Definition:
     """The definition with (A ⊗ B) w as vec(B W Aᵀ), w = vec(W) (Matrix Cookbook (520)).
 
-    The definition itself where no Kronecker product meets a vector.
+    Inverses, determinants and traces of A ⊗ B are those of A and B, by the rules in
+    rules/rewrites.toml. The definition itself where no Kronecker product is of use.
     """
 
     def rebuilt(node: Expr, args: tuple[Expr, ...]) -> Expr:
         same = build.rebuild(node, args)
+        if any(map(_factors, same.args)) and not isinstance(same, Product | Transpose):
+            by_factors = node_rewrite(same)
+            return same if by_factors is None else by_factors.expression()
         if isinstance(same, Product) and any(_factors(A) for A in same.args):
             if same.cols == ONE:
                 return _applied(same.args)

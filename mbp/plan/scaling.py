@@ -59,7 +59,8 @@ def _unscaled(graph: Graph, X: Value, kept: set[Value]) -> tuple[Value, Value | 
     if X in kept or bare in kept:
         return X, None
     if X.op == "scale_cols":
-        return X.args
+        A, D = X.args
+        return A, D
     if X is not bare and bare.op == "scale_rows":
         D, B = bare.args
         return graph.transpose(B), D

@@ -1,0 +1,116 @@
+"""Plans lose no digits: gradients against mpmath where an equal formula would cancel or overflow."""
+
+import mpmath as mp
+import pytest
+import torch
+
+from mbp.api import one_off_layer
+from mbp.emit import emit_text, load
+
+DTYPE = torch.float64
+WITH_DIGITS = 60
+
+
+@pytest.fixture(autouse=True)
+def digits():
+    torch.manual_seed(0)
+    with mp.workdps(WITH_DIGITS):
+        yield
+
+
+def normal(*shape):
+    return torch.randn(*shape, dtype=DTYPE)
+
+
+def gradients(text, declared, *inputs):
+    """The value and the gradients of an emitted scalar layer."""
+    layer = load(emit_text(one_off_layer(text, declared, "layer").derive()), "layer").layer
+    inputs = [X.clone().requires_grad_() for X in inputs]
+    Y = layer(*inputs)
+    return Y, torch.autograd.grad(Y, inputs)
+
+
+def exact(X):
+    return mp.matrix(X.tolist()) if X.dim() else mp.mpf(X.item())
+
+
+def error(found, expected):
+    if not found.dim():
+        return float(abs(mp.mpf(found.item()) - expected) / abs(expected))
+    return float(mp.norm(exact(found) - expected) / mp.norm(expected))
+
+
+@pytest.mark.parametrize("epsilon", [1e-2, 1e-4, 1e-6])
+def test_the_gradient_in_the_diagonal_of_a_low_rank_plus_diagonal(epsilon):
+    U, w = normal(60, 4), normal(4)
+    v, b = epsilon * normal(60).abs().add(0.5), U @ w
+    declared = {"v": "m positive", "U": "m d", "b": "m"}
+    _, (grad_v, _, grad_b) = gradients("b.T @ inv(diag(v) + U @ U.T) @ b", declared, v, U, b)
+    A = mp.diag(exact(v)) + exact(U) * exact(U).T
+    z = mp.lu_solve(A, exact(b))
+    assert error(grad_b, 2 * z) < 1e-13 / epsilon
+    assert error(grad_v, -z.apply(lambda x: x**2)) < 1e-13 / epsilon
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4)], ids=str)
+@pytest.mark.parametrize("level", [1.0, 1e-4, 1e-8])
+def test_a_ridge_residual_keeps_its_digits(shape, level):
+    X, y, lam = normal(*shape), normal(shape[0]), torch.tensor(level, dtype=DTYPE)
+    declared = {"X": "m d", "y": "m", "lam": "scalar positive"}
+    text = "sumsq(y - X @ inv(X.T @ X + lam * eye(d)) @ X.T @ y)"
+    Y, found = gradients(text, declared, X, y, lam)
+    K = exact(X) * exact(X).T + exact(lam) * mp.eye(shape[0])
+    z = mp.lu_solve(K, exact(y))
+    u, c = mp.lu_solve(K, z), exact(lam)
+    expected = (
+        -2 * c**2 * (u * (z.T * exact(X)) + z * (u.T * exact(X))),
+        2 * c**2 * u,
+        2 * c * (z.T * z)[0] - 2 * c**2 * (z.T * u)[0],
+    )
+    assert error(Y, c**2 * (z.T * z)[0]) < 1e-13
+    assert max(map(error, found, expected)) < 1e-12
+
+
+OF_GRAM = {  # the trace of g(A), or of a product of two functions, and g′ there
+    "tr(sqrtm(A))": lambda x: 1 / (2 * mp.sqrt(x)),
+    "tr(logm(A))": lambda x: 1 / x,
+    "sumsq(logm(A))": lambda x: 2 * mp.log(x) / x,
+    "sumsq(invsqrtm(A))": lambda x: -1 / x**2,
+    "inner(logm(A), sqrtm(A))": lambda x: (mp.log(x) / 2 + 1) / mp.sqrt(x),
+    "tr(expm(-A))": lambda x: -mp.exp(-x),
+    "logdet(A)": lambda x: 1 / x,
+}
+
+
+@pytest.mark.parametrize("scalar", ["scalar positive", "scalar positive constant"])
+@pytest.mark.parametrize("text", OF_GRAM)
+def test_traces_of_functions_of_a_gram_matrix_at_any_rank(text, scalar):
+    declared = {"X": "m d", "s": scalar}
+    text, slope = text.replace("A", "(X.T @ X + s * eye(d))"), OF_GRAM[text]
+    layer = load(emit_text(one_off_layer(text, declared, "layer").derive()), "layer").layer
+    for rows, cols, rank in ((3, 6, 3), (3, 6, 1), (6, 3, 1), (3, 6, 2)):
+        X = normal(rows, rank) @ normal(rank, cols) / 2
+        X[-1] = X[0]
+        X.requires_grad_()
+        s = 0.3 if "constant" in scalar else torch.tensor(0.3, dtype=DTYPE)
+        (found,) = torch.autograd.grad(layer(X, s), X)
+        A = exact(X).T * exact(X) + mp.mpf(0.3) * mp.eye(cols)
+        q, V = mp.eigsy(A)
+        expected = 2 * exact(X) * (V * mp.diag([slope(x) for x in q]) * V.T)
+        assert error(found, expected) < 1e-12
+
+
+@pytest.mark.parametrize("condition", [1e4, 1e8])
+def test_full_rank_costs_a_generalised_inverse_no_digits(condition):
+    U, _ = torch.linalg.qr(normal(30, 4))
+    V, _ = torch.linalg.qr(normal(4, 4))
+    A = U * torch.logspace(0, -torch.tensor(condition).log10().item(), 4, dtype=DTYPE) @ V.mT
+    B = normal(30, 3)
+    declared = {"A": "m d full_column_rank", "B": "m k"}
+    _, (grad_A, grad_B) = gradients("sumsq(pinv(A) @ B)", declared, A, B)
+    inverse = (exact(A).T * exact(A)) ** -1
+    X = inverse * exact(A).T * exact(B)
+    residual = exact(B) - exact(A) * X
+    assert error(grad_B, 2 * exact(A) * (inverse * X)) < 1e-14 * condition
+    expected = 2 * (residual * (X.T * inverse) - exact(A) * (inverse * X) * X.T)
+    assert error(grad_A, expected) < 1e-14 * condition
