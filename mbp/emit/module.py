@@ -240,7 +240,8 @@ class ModuleText:
             saved if known else (), (), like,
         )  # fmt: skip
         self.others.append(other)
-        rows, cols = (self._dims[n] for n in (self.plan.wide.rows, self.plan.wide.cols))
+        rows, *sides = (self._dims[n] for n in (self.plan.wide.rows, *self.plan.wide.cols))
+        cols = sides[0] if len(sides) == 1 else f"min({', '.join(sides)})"
         call = f"return {other.name}({', '.join(other.parameters)})"
         branch = (f"if {rows} < {cols}:", f"    {call}")
         used = {*first.parameters, *other.parameters, *re.findall(r"\w+", rows + cols)}

@@ -14,6 +14,7 @@ import sympy as sp
 
 from mbp.errors import PropertyError
 from mbp.expr import build, scalar
+from mbp.expr.dims import ONE
 from mbp.expr.nodes import (
     Det,
     Diag,
@@ -400,9 +401,38 @@ def _psd_diag(A: Expr) -> Answer:
 @infers("projector", Product)
 def _projector_product(A: Expr) -> Answer:
     found = _congruence(A)
-    if found is None or found.sign < 0 or not _middle_is(found, "projector"):
+    if found is None or found.sign < 0:
         return None
-    return _every("orthonormal_columns", found.half)
+    H = build.matmul(*found.half)
+    if found.middle in _inverse_squares(H):  # H (HᵀH)⁻¹ Hᵀ
+        return True
+    return _every("orthonormal_columns", found.half) if _middle_is(found, "projector") else None
+
+
+@infers("projector", Scale)
+def _projector_of_column(A: Expr) -> Answer:
+    c, X = A.args
+    if isinstance(X, Ones) and X.is_square:
+        h = build.ones(X.rows, ONE)
+    elif (found := _congruence(X)) is not None and found.middle is None:
+        h = build.matmul(*found.half)
+    else:
+        return None
+    return True if h.cols == ONE and c in _inverse_squares(h) else None
+
+
+def _inverse_squares(H: Expr) -> tuple[Expr, ...]:
+    """(HᵀH)⁻¹ in the ways that it is written; as a scalar for a column."""
+    turned, minus = build.transpose(H), build.number(-1)
+    if isinstance(H, Ones):
+        return (build.power(build.tr(build.eye(H.rows)), minus),)
+    if H.cols == ONE:
+        return build.power(build.sumsq(H), minus), build.power(build.matmul(turned, H), minus)
+    found = build.inv(build.matmul(turned, H))
+    if not is_(H, "partition"):
+        return (found,)
+    sizes = build.matmul(turned, build.ones(H.rows, ONE))
+    return found, build.diag(build.power(sizes, minus))
 
 
 @infers("projector", Sum)

@@ -53,9 +53,8 @@ def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -
     """
     found = plan(derivation)
     if sizes is not None and found.wide is not None:
-        known = {n: sizes.get(n.name) for n in (found.wide.rows, found.wide.cols)}
-        rows, cols = known.values()
-        if rows is not None and cols is not None and rows < cols:
+        rows, *cols = (sizes.get(n.name) for n in (found.wide.rows, *found.wide.cols))
+        if rows is not None and all(n is not None and rows < n for n in cols):
             return plan_cost(found.wide.plan)
     return plan_cost(plan(derivation, None, sizes) if sizes else found)
 
@@ -68,7 +67,7 @@ def _by_definition(derivation: Derivation, has_lu: bool) -> Wide | None:
     rows, cols = pushed.shape
     if not (rows.is_Symbol and cols.is_Symbol):
         return None
-    sizes = {rows.name: SIDE, cols.name: 4 * SIDE}
+    sizes = {rows.name: SIDE, cols.name: _WIDE * SIDE}
     definition = of_kronecker(pushed.definition)
     other = derive(definition)
     if set(other.gradients) != set(derivation.gradients):
@@ -79,7 +78,7 @@ def _by_definition(derivation: Derivation, has_lu: bool) -> Wide | None:
         gradients=_zero_as(derivation.gradients, other.gradients),
         variations=_zero_as(derivation.variations, other.variations),
     )
-    return Wide(planned(other, None, sizes, has_lu), rows, cols)
+    return Wide(planned(other, None, sizes, has_lu), rows, (cols,))
 
 
 def _by_order(
@@ -94,14 +93,19 @@ def _by_order(
         and "partition" not in declared(x)
     ]  # fmt: skip
     for rows in dict.fromkeys(m for m, _ in tall):
-        columns = [n for m, n in tall if m == rows]
-        sizes = {n.name: size for n, size in at.items()} | {rows.name: SIDE}
-        sizes |= {n.name: 4 * SIDE for n in columns}
-        other = planned(derivation, None, sizes, has_lu)
-        before, after = _flops(found, sizes), _flops(other, sizes)
-        if after < least * before:
-            best, least = Wide(other, rows, columns[0]), after / before
+        columns = dict.fromkeys(n for m, n in tall if m == rows)
+        for wide in dict.fromkeys([*((n,) for n in columns), tuple(columns)]):
+            sizes = {n.name: size for n, size in at.items()} | {rows.name: SIDE}
+            sizes |= {n.name: SIDE * _WIDE if n in wide else SIDE // _WIDE for n in columns}
+            other = planned(derivation, None, sizes, has_lu)
+            before, after = _flops(found, sizes), _flops(other, sizes)
+            if after < least * before:
+                best, least = Wide(other, rows, wide), after / before
     return best
+
+
+_WIDE = 8
+"""The columns to a row of wide inputs, at which plans for them are ordered."""
 
 
 def _flops(plan: Plan, sizes: Mapping[str, int]) -> sp.Expr:

@@ -53,6 +53,7 @@ from mbp.plan import divided
 from mbp.plan.graph import Graph, Word, v_shape
 from mbp.plan.low_rank import LowRank, low_rank
 from mbp.plan.ranges import Range, Ranges, has_range, projects
+from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.sums import Term, assembled, without_identities
 from mbp.plan.value import Form, Value
 from mbp.rulebook import RULEBOOK, Forward
@@ -66,20 +67,21 @@ class Lowering:
     `vectors` are the variables that the caller passes as the vector of a diagonal; `by_svd` are
     matrices X whose XᵀX takes its spectrum from the singular values of X, not from XᵀX itself.
     `framed` are those of them of which only σ and V are used: they may be wide. `residuals` are
-    differences that are formed, because what they expand to would cancel. `outputs` are the
-    layer's own outputs. `forms_frames`: an orthonormal frame of each range is formed, where
-    otherwise least squares do what they can.
+    differences that are formed, because what they expand to would cancel; those of `projected`
+    wherever they occur in a product. `outputs` are the layer's own outputs. `forms_frames`: an
+    orthonormal frame of each range is formed, where otherwise least squares do what they can.
     """
 
     def __init__(
         self,
         graph: Graph,
         roots: Iterable[Expr],
-        vectors: frozenset[Var] = frozenset(),
-        by_svd: frozenset[Expr] = frozenset(),
-        residuals: frozenset[Expr] = frozenset(),
-        outputs: frozenset[Expr] = frozenset(),
-        forms_frames: bool = False,
+        vectors: frozenset[Var],
+        by_svd: frozenset[Expr],
+        residuals: frozenset[Expr],
+        projected: Projected,
+        outputs: frozenset[Expr],
+        forms_frames: bool,
     ) -> None:
         self.graph = graph
         roots = tuple(roots)
@@ -91,6 +93,7 @@ class Lowering:
         }
         self._vectors = vectors
         self._residuals = residuals
+        self._projected = projected
         self.ranges = Ranges(graph, outputs, forms_frames)
         self._nodes = frozenset(topological(*roots))
         ranged = {A.args[0] for A in self._nodes if isinstance(A, Output) and has_range(A)}
@@ -253,10 +256,13 @@ class Lowering:
         return build.sym(X)
 
     def _product_terms(self, node: Product) -> list[Term]:
-        terms = [Term(())]
-        for position, factor in enumerate(node.args):
+        sign, factors = 1, node.args
+        if node not in self._residuals:
+            sign, factors = by_residuals(node, self._projected)
+        terms = [Term((), sp.Integer(sign))]
+        for position, factor in enumerate(factors):
             options = self._terms(factor)
-            after = self._word_of(node.args[position + 1 :])
+            after = self._word_of(factors[position + 1 :])
             before = terms[0].word if terms else ()
             if len(options) > 1 and not self._pays_to_distribute(before, factor, options, after):
                 options = [Term((self.value(factor),))]
@@ -355,7 +361,7 @@ class Lowering:
         pairs = [a.times(b) for a in left for b in right]
         single = len(pairs) == 1 and A is not B and not isinstance(A, Ones)
         if A is B:
-            formed /= 2
+            formed /= 2 * _SQUARES
         if single or sum(graph.trace_cost(t.word) for t in pairs) < formed:
             return graph.add(*(t.of(graph, graph.trace_of_product(t.word)) for t in pairs))
         return graph.inner(self.value(A), self.value(B))
@@ -653,6 +659,9 @@ class Lowering:
 
 _POWERS = 4
 """The largest integer power that is cheaper as products than through the spectrum."""
+
+_SQUARES = 2
+"""How much expanding ‖A − B‖² must save, for the expansion cancels as A and B meet."""
 
 _STRUCTURE = {
     "sym": ("symmetric",),

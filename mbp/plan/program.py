@@ -18,7 +18,7 @@ from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering, is_svd
-from mbp.plan.residual import residual_form, with_residuals
+from mbp.plan.residual import projected_factors, residual_form, with_residuals
 from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
 from mbp.plan.storage import with_narrow_products_turned
 from mbp.plan.thin_sums import with_joined_factors
@@ -85,11 +85,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wide:
-    """The plan of the same layer where `rows` < `cols`."""
+    """The plan of the same layer where `rows` is less than each of `cols`."""
 
     plan: Plan
     rows: Dim
-    cols: Dim
+    cols: tuple[Dim, ...]
 
 
 def planned(
@@ -128,6 +128,8 @@ def planned(
             residuals |= formed
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
     roots = [expr for part in parts for expr in part.values()]
+    projected = projected_factors(roots)
+    residuals |= {build.matmul(C, *X) for C, words in projected.items() for X in words}
     literal = expressions_below(*layer.outputs.values())
     lowering = Lowering(
         graph,
@@ -135,6 +137,7 @@ def planned(
         frozenset(x for x in variables if x.name in vectors),
         frozenset(A.args[0] for A in literal if isinstance(A, Output) and is_svd(A)),
         residuals,
+        projected,
         frozenset(outputs.values()),
         forms_frames,
     )

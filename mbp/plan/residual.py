@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
+
 from mbp.expr import build
-from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Trace, fold
+from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Trace, fold, topological
 from mbp.invariants.infer import is_, is_palindrome
 from mbp.simplify import normal, simplify
 
+Projected = Mapping[Expr, Mapping[tuple[Expr, ...], None]]
+
 
 def residual_form(Y: Expr) -> tuple[Expr, frozenset[Expr]]:
-    """Y without the cancellation in the distance of two projectors, and the residuals in it.
+    """Y without the cancellation in what a projection leaves, and the residuals in it.
 
-    ‖P − Q‖² = tr P − tr Q + 2 tr (X − PX) M (X − PX)ᵀ for Q = X M Xᵀ, where the expanded form
-    tr P + tr Q − 2 tr PQ cancels as the ranges meet. The residuals are to be formed as they are.
+    ‖X − PX‖² is not expanded for a projector P, and ‖P − Q‖² = tr P − tr Q + 2 tr (X − PX) M
+    (X − PX)ᵀ for Q = X M Xᵀ, where tr P + tr Q − 2 tr PQ cancels as the ranges meet. The
+    residuals are to be formed as they are.
     """
     residuals: set[Expr] = set()
 
@@ -22,6 +28,10 @@ def residual_form(Y: Expr) -> tuple[Expr, frozenset[Expr]]:
             if distance is not None:
                 residuals.add(distance[1])
                 return distance[0]
+            if _is_projected(args[0]) or _is_projected(simplify(args[0])):
+                residual = normal(args[0])
+                residuals.add(residual)
+                return build.inner(residual, residual)
         return build.rebuild(node, args)
 
     return fold(Y, rebuilt), frozenset(residuals)
@@ -55,6 +65,66 @@ def with_residuals(e: Expr) -> tuple[Expr, frozenset[Expr]]:
         return build.add(*terms)
 
     return fold(e, rebuilt), frozenset(residuals)
+
+
+def projected_factors(roots: Iterable[Expr]) -> Projected:
+    """Each X of a product XᵀCX with a projector C that is a difference, as (C, X)."""
+    found: dict[Expr, dict[tuple[Expr, ...], None]] = {}
+    for node in topological(*roots):
+        for k, (_, C) in _projecting(node):
+            before, after = node.args[:k], node.args[k + 1 :]
+            pairs = zip(reversed(before), after)
+            mirrored = takewhile(lambda pair: pair[0] is build.transpose(pair[1]), pairs)
+            if reach := len(list(mirrored)):
+                found.setdefault(C, {})[after[:reach]] = None
+    return found
+
+
+def by_residuals(node: Product, projected: Projected) -> tuple[int, tuple[Expr, ...]]:
+    """The sign and the factors of a product, with XᵀCX as RᵀR, other CX as R, for R = CX.
+
+    XᵀX − XᵀPX, which the product would be expanded to, cancels as X comes to lie in P's range.
+    """
+    factors = node.args
+    for k, (sign, C) in _projecting(node):
+        for X in projected.get(C, ()):
+            R, n = build.matmul(C, *X), len(X)
+            left, right = factors[max(k - n, 0) : k], factors[k + 1 : k + 1 + n]
+            is_left = left == tuple(build.transpose(A) for A in reversed(X))
+            if is_left or right == X:
+                before = (*factors[: k - n], build.transpose(R)) if is_left else factors[:k]
+                after = (R, *factors[k + 1 + n :]) if right == X else factors[k + 1 :]
+                return sign, before + after
+    return 1, factors
+
+
+def _is_projected(e: Expr) -> bool:
+    """Whether e is ±(I − P) X or ±(X − PX), or a transpose of these, for a projector P."""
+    _, e = build.coefficient(e)
+    if not isinstance(e, Sum):
+        return any(_projecting(e))
+    terms = [build.coefficient(term) for term in e.args]
+    if len(terms) != 2 or terms[0][0] is not build.negate(terms[1][0]):
+        return False
+    (_, first), (_, second) = terms
+    for X, PX in ((first, second), (second, first)):
+        word, factors = X.args if isinstance(X, Product) else (X,), PX.args
+        n = len(factors) - len(word)
+        if isinstance(PX, Product) and n > 0:
+            for rest, P in ((factors[n:], factors[:n]), (factors[:-n], factors[-n:])):
+                if rest == word and is_(build.matmul(*P), "projector"):
+                    return True
+    return False
+
+
+def _projecting(node: Expr) -> Iterator[tuple[int, tuple[int, Expr]]]:
+    """Where a product has ±C for a projector C that is a difference, with the sign."""
+    for k, factor in enumerate(node.args if isinstance(node, Product) else ()):
+        if isinstance(factor, Sum):
+            opposite = build.add(*map(build.negate, factor.args))
+            for sign, C in ((1, factor), (-1, opposite)):
+                if is_(C, "projector"):
+                    yield k, (sign, C)
 
 
 def _projection(term: Expr) -> tuple[Expr, Expr] | None:

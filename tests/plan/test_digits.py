@@ -22,12 +22,12 @@ def normal(*shape):
     return torch.randn(*shape, dtype=DTYPE)
 
 
-def gradients(text, declared, *inputs):
-    """The value and the gradients of an emitted scalar layer."""
+def gradients(text, declared, *inputs, wrt=None):
+    """The value and the gradients of an emitted scalar layer in its first `wrt` inputs."""
     layer = load(emit_text(one_off_layer(text, declared, "layer").derive()), "layer").layer
     inputs = [X.clone().requires_grad_() for X in inputs]
     Y = layer(*inputs)
-    return Y, torch.autograd.grad(Y, inputs)
+    return Y, torch.autograd.grad(Y, inputs[:wrt])
 
 
 def exact(X):
@@ -114,3 +114,26 @@ def test_full_rank_costs_a_generalised_inverse_no_digits(condition):
     assert error(grad_B, 2 * exact(A) * (inverse * X)) < 1e-14 * condition
     expected = 2 * (residual * (X.T * inverse) - exact(A) * (inverse * X) * X.T)
     assert error(grad_A, expected) < 1e-14 * condition
+
+
+@pytest.mark.parametrize("mean", [1.0, 1e4, 1e8])
+def test_what_a_projection_leaves_keeps_its_digits(mean):
+    A = normal(12, 3) + mean
+    P = torch.eye(3, dtype=DTYPE)[torch.arange(12) % 3]
+    declared = {"A": "m d", "P": "m k partition"}
+    text = "sumsq(A - P @ inv(P.T @ P) @ P.T @ A)"
+    Y, (found,) = gradients(text, declared, A, P, wrt=1)
+    left = exact(A) - exact(P) * exact(P).T * exact(A) / 4
+    assert error(Y, mp.norm(left) ** 2) < 1e-14 * mean
+    assert error(found, 2 * left) < 1e-14 * mean
+
+
+@pytest.mark.parametrize("mean", [1.0, 1e4, 1e8])
+def test_a_covariance_is_that_of_the_centred_matrix(mean):
+    A = normal(12, 3) + mean
+    text = "logdet(A.T @ (eye(m) - ones(m) @ ones(m).T / tr(eye(m))) @ A)"
+    Y, (found,) = gradients(text, {"A": "m d"}, A)
+    centred = exact(A) - mp.ones(12, 12) * exact(A) / 12
+    S = centred.T * centred
+    assert error(Y, mp.log(mp.det(S))) < 1e-13 * mean
+    assert error(found, 2 * centred * S**-1) < 1e-13 * mean
