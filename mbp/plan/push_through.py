@@ -12,7 +12,17 @@ from mbp.definition import Definition
 from mbp.expr import build, scalar
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import (
-    Expr, Eye, Frechet, Inner, Inverse, Number, Product, Sum, Trace, fold, topological,
+    Expr,
+    Eye,
+    Frechet,
+    Inner,
+    Inverse,
+    Number,
+    Product,
+    Sum,
+    Trace,
+    fold,
+    topological,
 )  # fmt: skip
 from mbp.simplify import simplify
 
