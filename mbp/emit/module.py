@@ -46,10 +46,17 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 """Run-time options: type, default, meaning."""
 
+_MODULE_NAMES = (
+    "torch", "np", "jax", "jnp", "Array", "vjp", "jvp", "nn", "Tensor", "Any", "Function",
+    "Literal", "Callable", "forward_ad", "rank_report", "RankReport", "AbstractContextManager",
+    "NamedTuple", "NoReturn", "nullcontext", "suppress", "partial",
+    "any", "isinstance", "len", "min", "staticmethod", "super", "tuple", "zip",
+)  # fmt: skip
+
 RESERVED = (
-    "torch", "np", "jax", "jnp", "Array", "vjp", "jvp",
-    "nn", "Tensor", "Any", "Function", "Literal", "Callable", "forward_ad", "ctx", "self", "given",
-    "dtype", "layer", "rank_report", "RankReport", *OPTIONS,
+    *_MODULE_NAMES, *OPTIONS, "ctx", "self", "given", "dtype", "layer", "inside", "inputs",
+    "output", "results", "saved", "ranges", "powers", "gap", "backward", "gradients", "variation",
+    "varied", "cotangents",
 )  # fmt: skip
 """Names that an emitted module uses itself."""
 
@@ -137,12 +144,21 @@ class ModuleText:
                 f"{self.layer.name!r} would name both the function and the class of the generated "
                 "module; write it in small letters"
             )
+        derived = {f"{prefix}{name}": name for name in self.inputs for prefix in ("d", "grad_")}
         for name in (*self.inputs, *self.layer.outputs):
-            if name in RESERVED or name == self.layer.name:
+            if name in derived:
                 raise MbpError(
-                    f"{self.layer.name}: {name!r} would collide with a name in the generated code; "
-                    "choose another"
+                    f"{self.layer.name}: the generated code calls {name!r} what belongs to "
+                    f"{derived[name]!r}; choose another name"
                 )
+        own = self.layer.name, class_name(self.layer.name)
+        taken = [name for name in own if name in _MODULE_NAMES]
+        taken += [n for n in (*self.inputs, *self.layer.outputs) if n in (*RESERVED, *own)]
+        if taken:
+            raise MbpError(
+                f"{self.layer.name}: {taken[0]!r} would collide with a name in the generated code; "
+                "choose another"
+            )
 
     def _programs(self) -> list[Program]:
         plan = self.plan
@@ -359,7 +375,7 @@ class ModuleText:
             context |= self._second(plan.second, plan.second_variation, primal, variations)
         used = (*kept, *self.differentiable, *context["variation_tensors"])
         context["kept_forward"] = [t for t in dict.fromkeys(used) if t not in tangents]
-        context |= {"ranges": None, "compared": bool(plan.compared)}
+        context |= {"ranges": None, "compared": bool(plan.compared), "bound": plan.bound}
         if plan.ranges is not None:
             names = plan.ranges.results
             context["rank_powers"] = [0.5 if name in plan.factors else 1.0 for name in names]
@@ -482,6 +498,7 @@ class ModuleText:
             "received": f"{received[0]}," if len(received) == 1 else ", ".join(received),
             "applied": [f"{name}.to(inside)" for name in self.tensors] + list(self.constants),
             "returned": ", ".join(cast),
+            "forwarded_by_name": [f"{name}={name}" for name in self.inputs],
             "forwarded": [f"self.{name}" if name in self.numbers else name for name in self.inputs]
             + [f"{o}=self.{o}" for o in self.options],
         }

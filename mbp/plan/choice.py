@@ -110,7 +110,8 @@ _WIDE = 8
 
 def _flops(plan: Plan, sizes: Mapping[str, int]) -> sp.Expr:
     cost = plan_cost(plan, sizes).at(sizes)
-    return cost.forward.flops + cost.backward.flops
+    flops = cost.forward.flops + cost.backward.flops
+    return flops.subs(dict.fromkeys(flops.free_symbols, SIDE // _WIDE))  # ranks
 
 
 def _zero_as(known: Mapping[str, Expr], other: Mapping[str, Expr]) -> dict[str, Expr]:

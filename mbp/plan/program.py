@@ -11,13 +11,14 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import project
 from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
-from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Var
+from mbp.expr.nodes import Expr, Inner, Number, Output, Product, Sum, Var
 from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph, v_shape
 from mbp.plan.lower import Lowering, is_svd
+from mbp.plan.ranges import projects
 from mbp.plan.residual import projected_factors, residual_form, with_residuals
 from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
 from mbp.plan.storage import with_narrow_products_turned
@@ -57,7 +58,8 @@ class Plan:
     outputs of decompositions that are computed, each where its rule's assumptions hold.
     `vectors` names what the caller passes as the vector of a diagonal, `hints` what the proof
     calls some of the values. ranges: the matrices whose rank is decided at run time, or the two
-    whose ranges the layer compares, if it does; `compared` are their expressions;
+    whose ranges the layer compares, if it does; `compared` are their expressions, and below
+    `bound` the output proves that the ranks are equal;
     `factors` names those of which only a factor's range counts. wide: the
     programs for inputs of which one has more columns than rows, where they cost less; the second
     derivatives are then those that take nothing from the forward pass, `second_alone` and
@@ -80,6 +82,7 @@ class Plan:
     wide: Wide | None = None
     ranges: Program | None = None
     compared: Mapping[str, Expr] = field(default_factory=dict)
+    bound: sp.Expr | None = None
     factors: frozenset[str] = frozenset()
 
 
@@ -113,21 +116,25 @@ def planned(
         spelled, formed = residual_form(Y)
         outputs[name] = spelled if formed else simplify(Y)
         residuals |= formed
-    gradients = {name: split(gradient) for name, gradient in derivation.gradients.items()}
-    parts = [outputs, gradients, dict(_for_any_tangent(derivation))]
+    parts = {
+        "forward": outputs,
+        "backward": {name: split(gradient) for name, gradient in derivation.gradients.items()},
+        "variation": dict(_for_any_tangent(derivation)),
+    }
     variables = [*layer.inputs.values(), *derivation.cotangents.values()]
     if second is not None:
-        parts += [dict(second.gradients), dict(_for_any_tangent(second))]
+        parts["second"] = dict(second.gradients)
+        parts["second_variation"] = dict(_for_any_tangent(second))
         variables += [*second.definition.inputs.values(), *second.cotangents.values()]
-    compared = compared_ranges(tuple(layer.outputs.values()))
-    if compared is not None:
-        parts.append(dict(compared))
-    for part in parts:
+    bound, compared = compared_ranges(tuple(layer.outputs.values())) or (None, {})
+    if compared:
+        parts["ranges"] = dict(compared)
+    for part in parts.values():
         for name, expr in part.items():
             part[name], formed = with_residuals(expr)
             residuals |= formed
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
-    roots = [expr for part in parts for expr in part.values()]
+    roots = [expr for part in parts.values() for expr in part.values()]
     projected = projected_factors(roots)
     residuals |= {build.matmul(C, *X) for C, words in projected.items() for X in words}
     literal = expressions_below(*layer.outputs.values())
@@ -141,73 +148,78 @@ def planned(
         frozenset(outputs.values()),
         forms_frames,
     )
-    lowered: list[dict[str, Value]] = []
-    for number, part in enumerate(parts):
-        if number == _PASSES and not forms_frames and _has_frame(lowered):
+    lowered: dict[str, dict[str, Value]] = {}
+    for kind, part in parts.items():
+        if kind == "variation" and not forms_frames and _has_frame(lowered.values()):
             return planned(derivation, second, sizes, has_lu, forms_frames=True)
-        if number == _FIRST_ORDER:
+        if kind not in _FIRST_ORDER:
             lowering.ranges.form_frames()
-        lowered.append(
-            {
-                name: _returned(graph, lowering.value(expr), name in vectors)
-                for name, expr in part.items()
-            }
-        )
+        lowered[kind] = {
+            name: _returned(graph, lowering.value(expr), name in vectors)
+            for name, expr in part.items()
+        }
     hints = dict(lowering.hints)
-    first = frozenset(topological(lowered[0].values()))
-    lowered[1:] = [with_doubled_parts(graph, part, first) for part in lowered[1:]]
+    first = frozenset(topological(lowered["forward"].values()))
+    for kind in lowered.keys() - {"forward"}:
+        lowered[kind] = with_doubled_parts(graph, lowered[kind], first)
     for rewrite in (with_joined_factors, with_sunken_factors, with_narrow_products_turned):
         new = rewrite(graph, _programs(lowered))
-        lowered = [{name: new[v] for name, v in part.items()} for part in lowered]
+        lowered = {
+            kind: {name: new[v] for name, v in part.items()} for kind, part in lowered.items()
+        }
         hints = {new.get(v, v): hint for v, hint in hints.items()}
-    forward = set(topological(lowered[0].values()))
-    everything = topological(value for results in lowered for value in results.values())
+    forward = set(topological(lowered["forward"].values()))
+    everything = topological(value for part in lowered.values() for value in part.values())
     forward |= {v for v in everything if v.op == "item" and v.args[0] in forward}
-    saved = _saved(lowered[1].values(), frozenset(forward))
-    deciding = [v for v in topological(lowered[0].values()) if decides_rank(v)]
-    ranges = _program(lowered.pop() if compared is not None else _ranked(graph, deciding))
-    given = frozenset(saved)
-    rest = [_program(results, given) for results in lowered[1:]]
+    saved = _saved(lowered["backward"].values(), frozenset(forward))
+    deciding = [v for v in topological(lowered["forward"].values()) if decides_rank(v)]
+    ranges = _program(lowered.get("ranges") or _ranked(graph, deciding))
+
+    def program(kind: str, known: Iterable[Value] = saved) -> Program | None:
+        return _program(lowered[kind], frozenset(known)) if kind in lowered else None
+
     return Plan(
-        derivation,
-        second,
-        tuple(
+        derivation=derivation,
+        second_derivation=second,
+        decomposed=tuple(
             A
             for A in expressions_below(*outputs.values())
             if isinstance(A, Output) and A.args[0] not in lowering.framed
         ),
-        vectors,
-        tuple(v for v in saved if v.op != "input"),
-        hints,
-        _program(lowered[0], also=saved),
-        rest[0],
-        rest[1],
-        rest[2] if second is not None else None,
-        rest[3] if second is not None else None,
-        _program(lowered[3]) if second is not None else None,
-        _program(lowered[4]) if second is not None else None,
-        None,
-        ranges if ranges.results else None,
-        compared or {},
-        _as_factors(ranges, deciding),
+        vectors=vectors,
+        saved=tuple(v for v in saved if v.op != "input"),
+        hints=hints,
+        forward=_program(lowered["forward"], also=saved),
+        backward=_program(lowered["backward"], frozenset(saved)),
+        variation=_program(lowered["variation"], frozenset(saved)),
+        second=program("second"),
+        second_variation=program("second_variation"),
+        second_alone=program("second", ()),
+        second_variation_alone=program("second_variation", ()),
+        ranges=ranges if ranges.results else None,
+        compared=compared,
+        bound=bound,
+        factors=_as_factors(ranges, deciding),
     )
 
 
-_PASSES, _FIRST_ORDER = 2, 3
-"""The parts of the passes, outputs and gradients; with variations, those of first derivatives."""
+_FIRST_ORDER = "forward", "backward", "variation"
 
 
-def _has_frame(parts: list[dict[str, Value]]) -> bool:
+def _has_frame(parts: Iterable[Mapping[str, Value]]) -> bool:
     """Whether the parts form the frame of a range, which then serves them all."""
     below = topological(v for part in parts for v in part.values())
     return any(v.op == "orthogonal_frame" and _is_of_factor(v) for v in below)
 
 
-def _programs(parts: list[dict[str, Value]]) -> list[tuple[Value, ...]]:
+def _programs(parts: Mapping[str, Mapping[str, Value]]) -> list[tuple[Value, ...]]:
     """What runs in one go: a pass with the forward pass that it takes from, or one by itself."""
-    forward, *rest = (tuple(part.values()) for part in parts)
-    first = rest[: _FIRST_ORDER - 1]
-    return [*((*forward, *results) for results in first), *rest[len(first) :]]
+    forward = tuple(parts["forward"].values())
+    return [
+        (*(forward if kind in _FIRST_ORDER else ()), *part.values())
+        for kind, part in parts.items()
+        if kind != "forward"
+    ]
 
 
 def _for_any_tangent(derivation: Derivation) -> Mapping[str, Expr]:
@@ -255,21 +267,27 @@ def _ranked(graph: Graph, deciding: Iterable[Value]) -> dict[str, Value]:
     return {f"A{k}": graph.dense(A) for k, A in enumerate(matrices, start=1)}
 
 
-def compared_ranges(outputs: tuple[Expr, ...]) -> Mapping[str, Expr] | None:
-    """Matrices with the ranges W and Ψ, where the only output is c ‖Π_W − Π_Ψ‖² (50), (59)."""
+def compared_ranges(outputs: tuple[Expr, ...]) -> tuple[sp.Expr, Mapping[str, Expr]] | None:
+    """c and matrices with the ranges W and Ψ, where the only output is c ‖Π_W − Π_Ψ‖² (50), (59).
+
+    Ranges of unequal rank have the distance 1 at least (66), so that an output below c > 0
+    proves that the ranks are equal.
+    """
     if len(outputs) != 1:
         return None
-    _, whole = build.coefficient(outputs[0])
+    c, whole = build.coefficient(outputs[0])
+    if not (isinstance(c, Number) and c.value > 0):
+        return None
     if not (isinstance(whole, Inner) and whole.args[0] is whole.args[1]):
         return None
     terms = whole.args[0].args if isinstance(whole.args[0], Sum) else ()
-    projectors = [build.coefficient(term)[1] for term in terms]
-    if len(projectors) != 2 or not all(
-        isinstance(P, Output) and P.rule == "projector" for P in projectors
-    ):
+    found = [build.coefficient(term) for term in terms]
+    if len(found) != 2 or {c for c, _ in found} != {build.number(1), build.number(-1)}:
         return None
-    W, Psi = (_range_of(P) for P in projectors)
-    return {"W": W, "Psi": Psi}
+    if not all(isinstance(P, Output) and projects(P) for _, P in found):
+        return None
+    W, Psi = (_range_of(P) for _, P in found)
+    return c.value, {"W": W, "Psi": Psi}
 
 
 def _range_of(P: Expr) -> Expr:

@@ -55,8 +55,8 @@ def pushed_through(definition: Definition) -> Pushed | None:
 
     def rebuilt(node: Expr, args: tuple[Expr, ...]) -> Expr:
         new = _pushed(node, args, functions)
-        used = functions.get(node) or next((functions[A] for A in node.args if A in functions), None)
-        if used is not None and new is not build.rebuild(node, args):
+        if new is not build.rebuild(node, args):
+            used = next(functions[A] for A in (node, *node.args) if A in functions)
             shapes.add(used.F.shape)
         return new
 
@@ -100,7 +100,9 @@ class _Function(NamedTuple):
         """g(cFFᵀ + εI)."""
         gram = build.scale(self.c, build.matmul(self.F, build.transpose(self.F)))
         A = build.add(gram, build.scale(self.shift, build.eye(self.F.rows)))
-        return build.frechet(self.g, A, self.parameters) if self.is_matrix_function else build.inv(A)
+        if not self.is_matrix_function:
+            return build.inv(A)
+        return build.frechet(self.g, A, self.parameters)
 
     def around(self) -> Expr:
         """g(ε) I + Fᵀ φ(FFᵀ) F."""

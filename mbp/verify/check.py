@@ -401,7 +401,8 @@ def _matrix(Y: Expr, value: Tensor) -> Tensor:
 
 
 def _relative(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
-    return max(_distance(found[name], value) for name, value in expected.items())
+    distances = [_distance(found[name], value) for name, value in expected.items()]
+    return float(np.max(distances))  # nan if one is
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from mbp.api import Layer
+from mbp.api import Layer, one_off_layer
 from mbp.emit import emit_text, load
+from mbp.errors import MbpError
 from mbp.layers import registry
 from tests.transforms.cases import CASES, DTYPE, normal, partition
 
@@ -128,6 +129,46 @@ def test_every_matrix_whose_rank_is_decided_is_reported():
     layer = Layer.from_text("pinv(X) @ pinv(Z).T", X="m n", Z="m n")
     report = layer.compile().rank_report(torch.ones(4, 3), torch.eye(4, 3))
     assert [r.rank.item() for r in report] == [1, 3]
+
+
+@pytest.mark.parametrize("c", [4, 0.01])
+def test_a_multiple_of_the_distance_certifies_below_that_multiple(c):
+    declared = {"A": "m d", "B": "m k"}
+    module = Layer.from_text(f"{c} * sumsq(projector(A) - projector(B))", **declared).compile()
+    A = torch.eye(5, dtype=DTYPE)
+    assert module.rank_report(A[:, :2], A[:, :2] + 1e-3).certified
+    report = module.rank_report(A[:, :3], A[:, :2])
+    assert (report.rank_W, report.rank_Psi, report.certified) == (3, 2, False)
+
+
+def test_no_certificate_without_a_positive_multiple():
+    for text in ("-sumsq(projector(A) - projector(B))", "sumsq(projector(A) + projector(B))"):
+        layer = Layer.from_text(text, A="m d", B="m k")
+        assert "certified" not in layer.emit_text()
+
+
+def test_a_rank_report_knows_the_numbers_of_its_layer():
+    layer = Layer.from_text(
+        "sumsq(projector(s * A) - projector(B))", A="m d", B="m k", s="scalar constant"
+    )
+    A = torch.eye(5, dtype=DTYPE)
+    assert layer.compile().rank_report(A[:, :2], A[:, :2], 3.0).rank_W == 2
+
+
+@pytest.mark.parametrize("target", ["torch", "numpy", "jax"])
+@pytest.mark.parametrize("names", [("X", "dX"), ("grad_Y", "Y"), ("inside", "A"), ("zip", "A")])
+def test_names_that_the_module_uses_itself_are_refused(names, target):
+    X, Y = names
+    layer = Layer.from_text(f"{X} @ {Y}", **{X: "m k", Y: "k n"})
+    with pytest.raises(MbpError, match="choose another"):
+        layer.emit_text(target)
+
+
+@pytest.mark.parametrize("name", ["function", "any", "tensor", "vjp"])
+def test_a_layer_is_not_called_as_what_its_module_imports(name):
+    layer = one_off_layer("X @ X.T", {"X": "m n"}, name)
+    with pytest.raises(MbpError, match="choose another"):
+        layer.emit_text()
 
 
 @pytest.mark.parametrize("name", ["ncuts_j1_affinity", "ncuts_j2_affinity"])

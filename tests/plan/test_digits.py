@@ -1,4 +1,4 @@
-"""Plans lose no digits: gradients against mpmath where an equal formula would cancel or overflow."""
+"""Plans lose no digits: gradients against mpmath where an equal formula would cancel."""
 
 import mpmath as mp
 import pytest
