@@ -132,6 +132,8 @@ def derive(
     """The two-step proof of a layer's variation and gradients."""
     from mbp.targets import targets
 
+    if output is not None:
+        _require_writable(output)
     (found,) = targets([target] if target else [], expression, let or [])
     derivation = found.derivation(wrt, order)
     if at is not None and not cost:
@@ -197,10 +199,13 @@ def emit(
     ] = False,
 ) -> int:
     """Writes a layer's module, or checks that it is up to date."""
+    from mbp.emit.files import source_of
     from mbp.targets import targets
 
-    if (expression is None) != (name is None):
-        raise MbpError("-e EXPR and --name NAME go together: the module needs a name")
+    if expression is not None and name is None:
+        raise MbpError("the module of -e EXPR needs a name: add --name NAME")
+    if expression is None and name is not None:
+        raise MbpError("--name names the module of -e EXPR; a layer has a name")
     directory = output or Path("generated") / ("" if target == "torch" else target)
     wanted = targets(names or [], expression, let or [], every=every, name=name)
     status = DONE
@@ -208,7 +213,11 @@ def emit(
         for one in wanted:
             progress.start(one.layer.name)
             if not check:
-                print(one.layer.emit(directory, target, force))
+                before = source_of(directory / f"{one.layer.name}.py")
+                path = one.layer.emit(directory, target, force)
+                print(path)
+                if not force and before not in (None, source_of(path)):
+                    print(f"note: {path} was of another definition or target", file=sys.stderr)
             elif stale := _stale(directory / f"{one.layer.name}.py", one.layer, target):
                 print(stale)
                 status = FAILED
@@ -356,6 +365,8 @@ def paper(
 
     if check and output is None:
         raise MbpError("--check compares with a file: name it with -o FILE")
+    if output is not None and not check:
+        _require_writable(output)
     with _progress("paper", judged.count()) as progress:
         rows = list(judged.rows(progress.start, progress.advance))
     text: str = getattr(judged, f"to_{format.value}")(rows)
@@ -390,7 +401,7 @@ class _Steps:
 @contextmanager
 def _progress(what: str, total: int | None) -> Iterator[_Steps]:
     """Shows what is being done, of how many if `total` says so."""
-    if not sys.stderr.isatty() or total == 1:
+    if not sys.stderr.isatty():
         yield _Steps(None, total)
         return
     from rich.console import Console
@@ -405,6 +416,15 @@ def _progress(what: str, total: int | None) -> Iterator[_Steps]:
     both = sys.stdout.isatty()
     with Progress(*columns, console=console, transient=True, redirect_stdout=both) as progress:
         yield _Steps(progress, total)
+
+
+def _require_writable(path: Path) -> None:
+    """Raises MbpError for a file that cannot be written, before the work for it is done."""
+    if path.is_dir():
+        raise MbpError(f"{path} is a directory; -o takes a file")
+    if not os.access(path.parent, os.W_OK):
+        reason = "permission denied" if path.parent.is_dir() else f"no directory {path.parent}"
+        raise MbpError(f"cannot write {path}: {reason}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -50,6 +50,8 @@ def read_decomposition(name: str, table: Mapping[str, Any]) -> Decomposition:
         inputs = tuple(declare(key, text) for key, text in table["input"].items())
         outputs = tuple(declare(key, text) for key, text in table["output"].items())
         names = {x.name: x for x in (*inputs, *outputs)}
+        if not isinstance(table["defines"], list):
+            raise MbpError("defines is a list of equations, as in defines = ['L @ L.T = A']")
         equations = tuple(_equation(text, names) for text in table["defines"])
     except KeyError as error:
         raise RuleError(f"{place}: the key {error} is missing") from None

@@ -65,6 +65,8 @@ def targets(
         if every:
             return [Target(layer) for layer in registry().values()]
         return [Target(named(target)) for target in names]
+    if not let:
+        raise MbpError("declare the variables of -e EXPR, as in --let 'X: m n'")
     layer = one_off_layer(expression, declarations(let), name or "expression")
     return [Target(layer, one_off=True)]
 

@@ -143,6 +143,14 @@ def _of_operation(node: Expr) -> Iterator[str]:
             if not is_(A, "positive") and not isinstance(A, DiagVec):
                 yield f"positive({A})"
         case Frechet(args=(A, *_)) if not is_(A, "positive_definite"):
-            below_zero = node.g.subs(scalar.X, -1)
-            if below_zero.has(sp.I) or below_zero.is_real is False:
+            if not _is_real_below_zero(node.g):
                 yield f"{A} positive_definite"
+
+
+def _is_real_below_zero(g: sp.Expr) -> bool:
+    try:
+        below_zero = g.subs(scalar.X, -1)
+    except ValueError:  # the maximum of complex numbers
+        return False
+    return not below_zero.has(sp.I) and below_zero.is_real is not False
+

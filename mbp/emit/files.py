@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import linecache
 import os
 import re
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mbp.errors import MbpError
 
@@ -45,6 +48,15 @@ def is_untouched(text: str) -> bool:
     first, newline, body = text.partition("\n")
     match = _HEADER.fullmatch(first + newline)
     return match is not None and match[2] == _text_digest(body)
+
+
+def source_of(path: Path) -> str | None:
+    """The digest of the source that an emitted file names; None for any other file, or none."""
+    try:
+        match = _HEADER.match(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if match is None else match[1]
 
 
 def write(text: str, path: str | Path, force: bool = False) -> Path:
@@ -94,4 +106,17 @@ def load(text: str, name: str = "layer") -> ModuleType:
     except BaseException:
         del sys.modules[full]
         raise
+    for member in list(vars(module).values()):
+        if isinstance(member, type) and member.__module__ == full:
+            copyreg.pickle(member, partial(_reduced, text, name))
     return module
+
+
+def _reduced(text: str, name: str, instance: Any) -> tuple[Any, ...]:
+    """What pickle keeps of an instance of an emitted class: the text of its module with it."""
+    return _restored, (text, name, type(instance).__name__), instance.__dict__
+
+
+def _restored(text: str, name: str, class_name: str) -> Any:
+    found = getattr(load(text, name), class_name)
+    return found.__new__(found)
