@@ -11,6 +11,7 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import derive
 from mbp.derive.deriver import second as derive_second
 from mbp.expr import build
+from mbp.expr.dims import Dim
 from mbp.expr.nodes import Expr
 from mbp.invariants.infer import declared
 from mbp.plan.cost import LayerCost, plan_cost
@@ -84,24 +85,33 @@ def _by_definition(derivation: Derivation, has_lu: bool) -> Wide | None:
 def _by_order(
     found: Plan, derivation: Derivation, at: Mapping[sp.Symbol, int], has_lu: bool
 ) -> Wide | None:
-    """The plan for wide inputs, where it takes less than half of what the tall one takes there."""
-    best, least = None, sp.Rational(1, 2)
+    """The plan for wide inputs, where it takes less than half of what the tall one takes there.
+
+    It asks for as few dimensions to be wide as it can.
+    """
     tall = [
         x.shape
         for x in derivation.definition.inputs.values()
         if all(n.is_Symbol for n in x.shape) and at[x.rows] > at[x.cols]
         and "partition" not in declared(x)
     ]  # fmt: skip
-    for rows in dict.fromkeys(m for m, _ in tall):
-        columns = dict.fromkeys(n for m, n in tall if m == rows)
-        for wide in dict.fromkeys([*((n,) for n in columns), tuple(columns)]):
+    sides: dict[Dim, list[Dim]] = {}
+    for rows, cols in dict.fromkeys(tall):
+        sides.setdefault(rows, []).append(cols)
+    alone = [(rows, (n,)) for rows, columns in sides.items() for n in columns]
+    together = [(rows, tuple(columns)) for rows, columns in sides.items() if len(columns) > 1]
+    for choices in (alone, together):
+        best, least = None, sp.Rational(1, 2)
+        for rows, cols in choices:
             sizes = {n.name: size for n, size in at.items()} | {rows.name: SIDE}
-            sizes |= {n.name: SIDE * _WIDE if n in wide else SIDE // _WIDE for n in columns}
+            sizes |= {n.name: SIDE * _WIDE if n in cols else SIDE // _WIDE for n in sides[rows]}
             other = planned(derivation, None, sizes, has_lu)
             before, after = _flops(found, sizes), _flops(other, sizes)
             if after < least * before:
-                best, least = Wide(other, rows, wide), after / before
-    return best
+                best, least = Wide(other, rows, cols), after / before
+        if best is not None:
+            return best
+    return None
 
 
 _WIDE = 8

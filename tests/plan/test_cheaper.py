@@ -1,5 +1,6 @@
 """Plans that change what is computed have the same values and derivatives, and cost less."""
 
+from collections import Counter
 from functools import cache
 
 import pytest
@@ -369,3 +370,95 @@ def test_the_order_of_products_follows_the_shape(text, shape):
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
     small = [normal(*((3, 5) if shape[0] < shape[1] else (5, 3))) for _ in given]
     assert gradgradcheck(layer, [X.requires_grad_() for X in small])
+
+
+def operations(text, passes=("forward", "backward"), **declarations):
+    """How often each operation occurs in some passes of a plan."""
+    found = plan(one_off(text, **declarations).derive())
+    values = dict.fromkeys(v for kind in passes for v in getattr(found, kind).values)
+    return Counter(v.op for v in values)
+
+
+FACTORED_ONCE = {
+    "sumsq(pinv(A) @ B - C)": {"A": "m d", "B": "m k", "C": "d k"},
+    "pinv(A) @ B": {"A": "m d full_column_rank", "B": "m k"},
+    "pinv(A) @ C": {"A": "d m full_row_rank", "C": "d k"},
+    "inner(pinv(A), pinv(A.T).T)": {"A": "m d"},
+    "logdet(S) + b.T @ inv(S) @ b": {"S": "m m positive_definite", "b": "m"},
+    "logdet(diag(v) + U @ U.T) + b.T @ inv(diag(v) + U @ U.T) @ b": {
+        "v": "m positive", "U": "m d", "b": "m",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FACTORED_ONCE)
+def test_a_matrix_is_factored_once_for_both_passes(text):
+    found = operations(text, **FACTORED_ONCE[text])
+    kinds = "orthogonal_frame", "right_frame", "cholesky", "lu_factor", "inverse", "logdet"
+    assert sum(found[kind] for kind in kinds) == 1
+
+
+@pytest.mark.parametrize("text", FACTORED_ONCE)
+@pytest.mark.parametrize("sizes", [(9, 4, 2), (4, 9, 2)], ids=str)
+def test_what_shares_a_factorization_has_right_derivatives(text, sizes):
+    declared = FACTORED_ONCE[text]
+    dims = dict(zip("mdk", sizes, strict=True))
+    rank = [n for n in ("full_column_rank", "full_row_rank") if n in str(declared)]
+    if rank and dims["m"] < dims["d"]:
+        pytest.skip("the declared rank needs m ≥ d")
+    inputs = []
+    for spec in declared.values():
+        X = normal(*(dims[n] for n in spec.split() if n in dims))
+        X = X @ X.mT + torch.eye(len(X)) if "definite" in spec else X
+        inputs.append((X.abs() + 1 if "positive" in spec.split() else X).requires_grad_())
+    layer = compiled(text, **declared)
+    assert gradcheck(layer, inputs, check_forward_ad=True)
+    assert gradgradcheck(layer, inputs)
+
+
+@pytest.mark.parametrize("shape", [(300, 6), (6, 300)], ids=str)
+@pytest.mark.parametrize("text", ["sumsq(pinv(A) @ B)", "sumsq(projector(A) @ B)"])
+def test_no_matrix_is_larger_than_the_factor_of_any_shape(text, shape):
+    layer = compiled(text, A="m d", B="m k")
+    A, B = normal(*shape).requires_grad_(), normal(shape[0], 2).requires_grad_()
+    with Allocations() as seen:
+        layer(A, B).backward()
+    assert seen.largest <= 300 * 6
+
+
+def test_a_diagonal_factor_scales_the_smaller_matrix():
+    found = plan(one_off("sumsq(A @ diag(v) @ B)", A="m d", B="d k", v="d").derive())
+    values = [*found.forward.values, *found.backward.values]
+    scaled = [v for v in values if v.op in ("scale_rows", "scale_cols")]
+    assert scaled and all(m not in (v.rows, v.cols) for v in scaled)
+
+
+OF_KRONECKER = {
+    "logdet(kron(P, Q))": {"P": "p p", "Q": "q q"},
+    "x.T @ inv(kron(P, Q)) @ x": {"P": "p p", "Q": "q q", "x": "p*q"},
+    "tr(kron(P, Q))": {"P": "p p", "Q": "q q"},
+    "sumsq(kron(P, Q))": {"P": "p p", "Q": "q q"},
+}
+
+
+@pytest.mark.parametrize("text", OF_KRONECKER)
+def test_what_is_computed_from_a_kronecker_product_is_computed_from_its_factors(text):
+    declared = OF_KRONECKER[text]
+    layer = compiled(text, **declared)
+    sizes = {"p": 4, "q": 5, "p*q": 20}
+    inputs = [normal(*(sizes[n] for n in spec.split())) for spec in declared.values()]
+    agrees_with_the_definition(text, declared, {"p": 4, "q": 5}, inputs)
+    inputs = [X.requires_grad_() for X in inputs]
+    assert gradcheck(layer, inputs)
+    with Allocations() as seen:
+        layer(*inputs).backward()
+    assert seen.largest <= 5 * 5
+
+
+def test_traces_take_the_cheapest_turn_whatever_the_first_shapes_say():
+    layer = compiled("tr(A @ B @ C @ D)", A="m d", B="d m", C="m d", D="d m")
+    for rows, cols in ((200, 4), (4, 200)):
+        inputs = [normal(*shape).requires_grad_() for shape in ((rows, cols), (cols, rows)) * 2]
+        with Allocations() as seen:
+            layer(*inputs).backward()
+        assert seen.largest <= 200 * 4
