@@ -144,6 +144,10 @@ REFUSED = {
     "missing rules": ["--rules", "/nonexistent", "layers"],
     "order": ["derive", "o2p", "--order", "3"],
     "unwritable": ["derive", "o2p", "-o", "/nonexistent/file"],
+    "a directory for a file": ["derive", "o2p", "-o", "."],
+    "a directory for the table": ["paper", "-o", "."],
+    "no directory for the table": ["paper", "-o", "/nonexistent/file"],
+    "nothing declared": ["derive", "-e", "logdet(X)"],
     "missing file": ["derive", "nonexistent.py:layer"],
     "nothing to emit": ["emit"],
     "expression without a name": ["emit", "-e", "X", "--let", "X: n"],
@@ -173,6 +177,9 @@ def test_a_caret_stands_under_the_fault(capsys):
         (["derive", "-e", "X ^ 2", "--let", "X: n n"], "**"),
         (["derive", "-e", "X", "--let", "X: n n symetric"], "did you mean symmetric?"),
         (["derive", "o2p", "--rules", "my_rules"], "before the subcommand"),
+        (["derive", "-e", "logdet(X)"], "--let 'X: m n'"),
+        (["emit", "o2p", "--name", "mine"], "a layer has a name"),
+        (["emit", "-e", "X", "--let", "X: n"], "add --name NAME"),
     ],
 )
 def test_a_near_miss_is_told_what_would_be_right(arguments, said, capsys):
@@ -231,6 +238,13 @@ def test_emitted_files_are_checked_and_stale_ones_fail(tmp_path, capsys):
     refused(["emit", "o2p", *where], capsys)
     assert edited.read_text().endswith("# mine\n")
     assert main(["emit", "o2p", "--force", *where]) == 0
+
+
+def test_what_another_definition_emitted_is_not_replaced_in_silence(tmp_path, capsys):
+    where = ["--name", "mine", "-o", str(tmp_path)]
+    for text, said in (("logdet(X)", False), ("logdet(X)", False), ("tr(X)", True)):
+        assert main(["emit", "-e", text, "--let", "X: n n", *where]) == 0
+        assert ("of another definition" in capsys.readouterr().err) is said
 
 
 def test_a_missing_file_is_stale_without_a_derivation(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,9 @@
 """A one-off layer's module differentiates twice, computes in enough precision, names bad shapes."""
 
+import copy
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
@@ -81,3 +85,31 @@ def test_what_jumps_has_a_second_derivative_away_from_the_jump():
     module = load(emit_text(layer.derive()), "signed_cube")
     X = torch.tensor([[1.0, -2.0], [3.0, -0.5]], dtype=DTYPE, requires_grad=True)
     assert gradgradcheck(module.signed_cube, (X,))
+
+
+def test_a_network_with_a_compiled_layer_is_loaded_where_nothing_was_compiled(tmp_path):
+    layer = one_off_layer("logm(F.T @ F + eps * eye(d))",
+                          {"F": "m d", "eps": "scalar positive constant"}, "pooled")  # fmt: skip
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), layer.compile().Pooled(eps=1e-2))
+    torch.save(network, tmp_path / "network.pt")
+    X = torch.ones(2, 5, 3)
+    torch.save(network(X), tmp_path / "expected.pt")
+    program = (
+        "import torch, mbp; network = torch.load('network.pt', weights_only=False); "
+        "expected = torch.load('expected.pt'); "
+        "assert torch.equal(network(torch.ones(2, 5, 3)), expected); print(network[1].eps)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True,
+                          text=True, timeout=120)  # fmt: skip
+    assert done.stdout == "0.01\n", done.stderr
+    assert torch.equal(copy.deepcopy(network)(X), network(X))
+
+
+def test_what_is_no_tensor_or_not_square_is_named():
+    layer = one_off_layer("X @ W", {"X": "n n", "W": "n k"}, "product").compile().product
+    with pytest.raises(TypeError, match="not of type ndarray"):
+        layer(torch.ones(4, 4).numpy(), torch.ones(4, 3))
+    with pytest.raises(ValueError, match=r"X has shape \(6, 4\).* with n = 6"):
+        layer(torch.ones(6, 4), torch.ones(6, 3))
+    with pytest.raises(ValueError, match=r"W has shape \(5, 3\).* with n = 4"):
+        layer(torch.ones(4, 4), torch.ones(5, 3))
