@@ -17,6 +17,8 @@ Piece = tuple[str, int]
 HELPERS: dict[str, str] = {
     "LogQuotient": "_log_quotient({})",
     "ExpQuotient": "_exp_quotient({})",
+    "ReluQuotient": "_relu_quotient({})",
+    "AbsQuotient": "_abs_quotient({})",
     "PowerQuotient": "_power_quotient({})",
     "SigmoidQuotient": "_sigmoid_quotient({})",
     "SoftplusQuotient": "_softplus_quotient({})",

@@ -44,7 +44,10 @@ def emit_text(
     if second == "derive":
         second = _second_or_none(derivation)
     dialect = DIALECTS[target]
-    programs = plan(derivation, second, has_lu=dialect.has_lu)
+    try:
+        programs = plan(derivation, second, has_lu=dialect.has_lu)
+    except MbpError:  # such as a kink, which leaves a second derivative none at a tie
+        programs = plan(derivation, None, has_lu=dialect.has_lu)
     context = ModuleText(programs, dialect).context()
     environment = _environment()
     body = environment.get_template(f"{target}/module.py.jinja").render(

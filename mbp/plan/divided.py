@@ -59,6 +59,18 @@ class SoftplusQuotient(Quotient):
     nargs = 2
 
 
+class ReluQuotient(Quotient):
+    """The difference quotient of max(0, x), 0 at x = y = 0."""
+
+    nargs = 2
+
+
+class AbsQuotient(Quotient):
+    """The difference quotient of |x|, 0 at x = y = 0."""
+
+    nargs = 2
+
+
 class Sinc(Quotient):
     """sin(t)/t."""
 
@@ -95,7 +107,7 @@ def value(g: sp.Expr) -> sp.Expr:
     if _is_rational(g) and g.subs(scalar.X, 0).has(sp.nan, sp.zoo):
         return sp.factor(sp.cancel(g))
     h = _numerator(g)
-    return g if h is None else _first(_smooth(h), scalar.X, ZERO)
+    return g if h is None else _first(h, scalar.X, ZERO)
 
 
 def _numerator(g: sp.Expr) -> sp.Expr | None:
@@ -111,26 +123,30 @@ def _numerator(g: sp.Expr) -> sp.Expr | None:
 def first(g: sp.Expr) -> sp.Expr:
     """g[x, y] in X1, X2, its value g′(x) at x = y included; g is in `scalar.X`.
 
-    Raises MbpError for a function that is not smooth, such as one with a kink.
+    Raises MbpError for a function that is not continuous.
     """
+    if g.has(*_JUMPS):
+        raise MbpError(f"the matrix function of {g} has no derivative where eigenvalues meet")
     h = _numerator(g)
     if h is None:
-        return _first(_smooth(g), X1, X2)
-    inner, ends = _first(_smooth(h), X1, X2), [_first(h, x, ZERO) for x in (X1, X2)]
+        return _first(g, X1, X2)
+    inner, ends = _first(h, X1, X2), [_first(h, x, ZERO) for x in (X1, X2)]
     return AnchoredQuotient(inner, *ends, X1, X2)
 
 
 @cache
 def second(g: sp.Expr) -> sp.Expr:
-    """g[x, y, z] in X1, X2, X3, confluent points included; g is in `scalar.X`."""
-    return _second(_smooth(g), X1, X2, X3)
+    """g[x, y, z] in X1, X2, X3, confluent points included; g is in `scalar.X`.
+
+    Raises MbpError for a function that is not smooth.
+    """
+    if g.has(*_JUMPS, *_KINKS):
+        raise MbpError(f"the matrix function of {g} has no second derivative at a kink")
+    return _second(g, X1, X2, X3)
 
 
-def _smooth(g: sp.Expr) -> sp.Expr:
-    """g itself, if it is smooth."""
-    if g.has(sp.Abs, sp.sign, sp.Max, sp.Min, sp.Heaviside, sp.floor, sp.ceiling):
-        raise MbpError(f"the matrix function of {g} has no derivative where eigenvalues meet")
-    return g
+_JUMPS = sp.sign, sp.Heaviside, sp.floor, sp.ceiling
+_KINKS = sp.Abs, sp.Max, sp.Min
 
 
 def _at(g: sp.Expr, point: sp.Expr) -> sp.Expr:
@@ -203,6 +219,12 @@ def _first(g: sp.Expr, x: sp.Expr, y: sp.Expr) -> sp.Expr:
     if isinstance(g, sp.tanh):
         u = 2 * g.args[0]
         return 2 * SigmoidQuotient(_at(u, x), _at(u, y)) * _first(u, x, y)
+    if isinstance(g, sp.Max | sp.Min):  # max(a, b) = b + max(0, a − b), min likewise
+        *others, a = sorted(g.args, key=lambda arg: arg.has(scalar.X))
+        b = g.func(*others)
+        u = a - b if isinstance(g, sp.Max) else b - a
+        kink = ReluQuotient(_at(u, x), _at(u, y)) * _first(u, x, y)
+        return _first(b, x, y) + (kink if isinstance(g, sp.Max) else -kink)
     split = _split(g)
     if split is None:
         return _smooth_first(g, x, y)
@@ -236,6 +258,8 @@ def _leaf_first(f: sp.Expr, x: sp.Expr, y: sp.Expr) -> sp.Expr:
         return SigmoidQuotient(x, y)
     if softplus_argument(f) is not None:
         return SoftplusQuotient(x, y)
+    if f == sp.Abs(scalar.X):
+        return AbsQuotient(x, y)
     if f == sp.sin(scalar.X):
         return sp.cos((x + y) / 2) * Sinc((x - y) / 2)
     if f == sp.cos(scalar.X):

@@ -238,6 +238,8 @@ _TORCH: dict[str, Any] = {
     "ceiling": torch.ceil,
     "pi": torch.pi,
     "E": torch.e,
+    "Max": lambda *values: _extreme(torch.maximum, values),
+    "Min": lambda *values: _extreme(torch.minimum, values),
 }
 
 
@@ -265,6 +267,11 @@ def _entrywise(g: sp.Expr, A: Tensor, name: str) -> Tensor:
     if name in _TORCH:
         return _TORCH[name](A)
     return torch.as_tensor(sp.lambdify([scalar.X], g, modules=[_TORCH])(A)).expand_as(A)
+
+
+def _extreme(choose: Callable[[Tensor, Tensor], Tensor], values: tuple[Any, ...]) -> Tensor:
+    like = next(v for v in values if isinstance(v, Tensor))
+    return reduce(choose, (torch.as_tensor(v, dtype=like.dtype) for v in values))
 
 
 def _part(kind: str, A: Tensor) -> Tensor:

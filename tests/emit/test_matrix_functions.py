@@ -9,7 +9,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from benchmarks.exact import Pooling, eigenproblem, error, matrix, x
-from mbp.api import Layer
+from mbp.api import Layer, one_off_layer
 from mbp.emit import emit_text, load
 from mbp.errors import MbpError
 
@@ -156,3 +156,24 @@ def test_a_matrix_function_of_a_general_matrix_is_refused(declaration):
     layer = Layer.from_text("expm(A) @ x", A=declaration, x="n")
     with pytest.raises(MbpError, match="declare it symmetric"):
         layer.derive()
+
+
+THRESHOLDED = {
+    'matfun("relu", S)': {"S": "d d symmetric"},
+    'matfun("abs(x)", S)': {"S": "d d symmetric"},
+    "svd(X)[0] @ relu(svd(X)[1] - t * eye(d)) @ svd(X)[2].T": {
+        "X": "m d", "t": "scalar positive constant",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", THRESHOLDED)
+def test_a_spectrum_with_a_threshold_differentiates_across_it(text):
+    report = one_off_layer(text, THRESHOLDED[text], "thresholded").check()
+    assert report.passed, str(report)
+
+
+def test_eigenvalues_that_tie_on_either_side_of_a_threshold_have_a_gradient():
+    layer = one_off_layer('matfun("relu", S)', {"S": "d d symmetric"}, "rectified").compile()
+    S = torch.diag(torch.tensor([2.0, 2.0, -1.0, -1.0], dtype=torch.float64)).requires_grad_()
+    assert gradcheck(lambda S: layer.rectified((S + S.mT) / 2), S)

@@ -11,7 +11,7 @@ from mbp.emit.dialects.torch import TORCH
 from mbp.emit.scalars import scalar_piece
 from mbp.emit.text import helpers
 from mbp.errors import MbpError
-from mbp.expr.scalar import X, parse_scalar
+from mbp.expr.scalar import X, derivative, parse_scalar
 from mbp.plan import divided
 
 FUNCTIONS = {
@@ -132,7 +132,30 @@ def test_differences_are_symmetric():
         torch.testing.assert_close(f(x, y), f(y, x), rtol=1e-14, atol=0)
 
 
-@pytest.mark.parametrize("name", ["abs", "relu", "sign"])
-def test_functions_with_a_kink_are_refused(name):
+@pytest.mark.parametrize("name", ["sign", "floor"])
+def test_functions_with_a_jump_are_refused(name):
     with pytest.raises(MbpError, match="no derivative"):
         divided.first(parse_scalar(name))
+
+
+@pytest.mark.parametrize("name", ["abs", "relu", "relu(x - 1)*x"])
+def test_functions_with_a_kink_have_a_first_difference_only(name):
+    g = parse_scalar(name)
+    f = compiled(divided.first(g), (divided.X1, divided.X2))
+    value, slope = (sp.lambdify(X, e, "mpmath") for e in (g, derivative(g)))
+    at = torch.tensor([-2.0, -1e-9, 1e-9, 0.5, 1.5, 1.5 + 1e-9, 3.0], dtype=torch.float64)
+    x, y = (points.flatten() for points in torch.meshgrid(at, at, indexing="ij"))
+    with mp.workdps(40):
+        for result, u, v in zip(f(x, y).tolist(), x.tolist(), y.tolist()):
+            u, v = mp.mpf(u), mp.mpf(v)
+            true = (value(u) - value(v)) / (u - v) if u != v else slope(u)
+            assert abs(result - true) <= 1e-13 * max(1, abs(true)), (u, v)
+    with pytest.raises(MbpError, match="no second derivative"):
+        divided.second(g)
+
+
+def test_at_the_kink_itself_the_difference_is_the_derivative_there():
+    zero = torch.zeros(1, dtype=torch.float64)
+    for name in ("abs", "relu"):
+        f = compiled(divided.first(parse_scalar(name)), (divided.X1, divided.X2))
+        assert f(zero, zero) == 0
