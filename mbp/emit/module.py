@@ -236,11 +236,13 @@ class ModuleText:
 
     def function(
         self, name: str, program: Program, tensors: Iterable[str], wishes: Mapping[str, str],
-        keep: Sequence[Value] = (), known: Sequence[Value] = (), comments: Iterable[str] = (),
-        like: Mapping[str, str] | None = None, wide: Program | None = None,
+        keep: Sequence[Value] | None = None, known: Sequence[Value] | None = None,
+        comments: Iterable[str] = (), like: Mapping[str, str] | None = None,
+        wide: Program | None = None,
     ) -> _Function:  # fmt: skip
         """The function that runs `program`; it takes those of `tensors` that it uses.
 
+        `keep` are values of the forward pass that it returns too, `known` such that it is given.
         `like` names, for a result, the tensor to whose shape it is summed: the gradient of what
         was broadcast. `wide` is the program for wide inputs, which the function leaves to another.
         """
@@ -252,8 +254,8 @@ class ModuleText:
             return first
         saved = self.wide_saved
         other = self._printed(
-            self.wide_names, f"{name}_wide", wide, tensors, wishes, saved if keep else (),
-            saved if known else (), (), like,
+            self.wide_names, f"{name}_wide", wide, tensors, wishes,
+            None if keep is None else saved, None if known is None else saved, (), like,
         )  # fmt: skip
         self.others.append(other)
         rows, *sides = (self._dims[n] for n in (self.plan.wide.rows, *self.plan.wide.cols))
@@ -270,13 +272,13 @@ class ModuleText:
 
     def _printed(
         self, names: Names, name: str, program: Program, tensors: Iterable[str],
-        wishes: Mapping[str, str], keep: Sequence[Value], known: Sequence[Value],
+        wishes: Mapping[str, str], keep: Sequence[Value] | None, known: Sequence[Value] | None,
         comments: Iterable[str], like: Mapping[str, str] | None,
     ) -> _Function:  # fmt: skip
         order = len(self._shape(self.tensors[0]).split())
-        body = Body(names.copy(), known, self.tensors[0], order, self._dims, self.dialect)
-        texts = body.print(program, wishes, keep, like)
-        kept = [names.name(v) for v in keep if v not in program.results.values()]
+        body = Body(names.copy(), known or (), self.tensors[0], order, self._dims, self.dialect)
+        texts = body.print(program, wishes, keep or (), like)
+        kept = [names.name(v) for v in keep or () if v not in program.results.values()]
         returned = []
         for (result, value), printed in zip(program.results.items(), texts, strict=True):
             original = (like or {}).get(result)
@@ -284,7 +286,7 @@ class ModuleText:
                 word = self.dialect.word("sum_to")
                 printed = word.format(a=printed, like_array=original)
             returned.append(printed)
-        if keep:
+        if keep is not None:
             slots = [name for name in self.saved if name not in self.layer.outputs]
             missing = len(slots) - len(kept)
             kept += [self.dialect.word("nothing").format(x=self.tensors[0])] * missing

@@ -462,3 +462,11 @@ def test_traces_take_the_cheapest_turn_whatever_the_first_shapes_say():
         with Allocations() as seen:
             layer(*inputs).backward()
         assert seen.largest <= 200 * 4
+
+
+def test_only_one_shape_may_save_something():
+    layer = compiled("tr(logm(s * eye(m) + U @ U.T))", U="m d", s="scalar positive")
+    for shape in ((6, 3), (3, 6)):
+        U, s = normal(*shape).requires_grad_(), torch.tensor(0.7, dtype=DTYPE, requires_grad=True)
+        assert gradcheck(layer, (U, s))
+        assert gradgradcheck(layer, (U, s))
