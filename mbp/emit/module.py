@@ -662,7 +662,7 @@ def _wrapped(line: str, width: int = 98) -> str:
 
 
 def source_texts(derivation: Derivation) -> list[str]:
-    """What the module is a function of, besides rules and templates."""
+    """What the layer itself says, for the digest of a module's source."""
     layer = derivation.definition
     return [
         layer.name,

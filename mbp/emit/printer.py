@@ -395,7 +395,7 @@ class Body:
             case "stack":
                 blocks = ", ".join(self._text(arg) for arg in args)
                 axis = -1 if data[0] == 1 else -2
-                return self._word("stack", args, args=blocks, axis=axis), ATOM
+                return self._word("stack", (), args=blocks, axis=axis), ATOM
             case "orthogonal_frame":
                 return self._word(op, args, power="1.0" if data[0] else "0.5"), ATOM
             case "call":

@@ -98,6 +98,8 @@ class Graph:
             return v.args[0]
         if v.op == "ones":
             return self.make("ones", shape=(v.rows, ONE))
+        if v.op == "scale":
+            return self.scale(v.args[0], self.column(v.args[1]))
         return self.make("as_column", v, shape=(v.rows, ONE))
 
     def diagonal(self, column: Value) -> Value:
@@ -244,7 +246,7 @@ class Graph:
         """A₁ + … + Aₙ; stays diagonal when every term is."""
         if len(terms) == 1:
             return terms[0]
-        shape = v_shape(terms[0])
+        shape = _common_shape(terms)
         terms = tuple(term for term in terms if term.op != "zeros") or terms[:1]
         if len(set(terms)) < len(terms):
             counts = Counter(terms)
@@ -252,7 +254,7 @@ class Graph:
         if len(terms) == 1:
             return terms[0]
         terms = tuple(map(self._as_diagonal, terms))
-        if terms[0].is_scalar:
+        if shape == (ONE, ONE):
             numeric = all(term.form is Form.NUMBER for term in terms)
             form = Form.NUMBER if numeric else Form.MATRIX
             return self.make("add", *terms, shape=shape, form=form)
@@ -316,7 +318,10 @@ class Graph:
         for A in kept:
             if A.op == "scale":
                 c, A = self.scale(c, A.args[0]), A.args[1]
-            bare.append(A)
+            if A.op != "ones":
+                bare.append(A)
+        if not bare:
+            return self.scale(c, self.make("ones", shape=v_shape(kept[0])))
         total = next((A for A in bare if A.op == "add" and A.cols == ONE), None)
         rest = [A for A in bare if A is not total]
         once = len(rest) == len(bare) - 1
@@ -536,7 +541,7 @@ class Graph:
                 bare.append(factor)
         if not bare:
             n = next((f for f in word if not f.is_scalar), None)
-            return self.scale(c, n) if n is not None else c
+            return self.scale(c, self.eye(n.rows)) if n is not None else c
         return self.scale(c, self._associated(tuple(bare)))
 
     def trace_of_product(self, word: Word) -> Value:
@@ -906,6 +911,12 @@ def _fits(left: Value | None, right: Value | None) -> bool:
     applied = left is not None and left.form is Form.PINV and not left.data[0]
     mirrored = right is not None and right.form is Form.PINV and right.data[0]
     return applied != mirrored
+
+
+def _common_shape(terms: Word) -> tuple[Dim, Dim]:
+    """The shape of a sum whose terms may repeat along its rows or columns."""
+    rows = next((v.rows for v in terms if v.rows != ONE), ONE)
+    return rows, next((v.cols for v in terms if v.cols != ONE), ONE)
 
 
 def v_shape(v: Value) -> tuple[Dim, Dim]:

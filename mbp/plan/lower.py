@@ -244,7 +244,8 @@ class Lowering:
                 return [part for term in self._terms(X) for part in term.parts(graph, kind)]
         value = self.value(node)
         if value.op == "add" and value.cols == ONE and not value.is_scalar:
-            return [Term((term,)) for term in value.args]
+            if all(v_shape(term) == v_shape(value) for term in value.args):
+                return [Term((term,)) for term in value.args]
         return [] if value.op == "zeros" else [Term((value,))]
 
     def _symmetric_part(self, X: Expr) -> Expr:

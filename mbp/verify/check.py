@@ -364,8 +364,10 @@ class _Instance:
 
     def _gradcheck(self, x: Var) -> float:
         theta, moved = self._moved(x, self.generated)
+        # The tolerances are absolute, for a gradient of the size 1.
+        size = max(1.0, self.size / max(float(self.torch_values[x].norm()), 1e-12))
         passed = torch.autograd.gradcheck(
-            lambda t: self.loss(moved(t)), (theta.requires_grad_(),), raise_exception=False
+            lambda t: self.loss(moved(t)) / size, (theta.requires_grad_(),), raise_exception=False
         )
         return 0.0 if passed else 1.0
 

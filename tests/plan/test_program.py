@@ -1,5 +1,6 @@
 """Programs share what they can, keep low rank, save only what is needed and say what they cost."""
 
+import pytest
 import sympy as sp
 
 from mbp.api import one_off_layer
@@ -66,3 +67,23 @@ def test_a_common_factor_is_taken_out():
 def test_transposed_pairs_are_one_product():
     program = planned("A @ B + B.T @ A.T", A="n n", B="n n").forward
     assert ops(program).count("matmul") == 1
+
+
+SCALED_IDENTITIES = {
+    "inner(s * eye(m) @ inv(s * eye(m) + C @ C.T), D)": {
+        "C": "m k", "D": "m m diagonal positive_definite", "s": "scalar positive",
+    },
+    "tr(D @ inv(s * eye(m) + C @ C.T) @ inv(s * eye(m) + C @ C.T))": {
+        "C": "m k", "D": "m m diagonal positive_definite", "s": "scalar positive",
+    },
+    "tr((eye(m) - projector(A)) @ (diag(v) + C @ C.T))": {
+        "A": "m d", "C": "m k", "v": "m positive",
+    },
+    "x.T @ A @ A.T @ (ones(m) + s * x)": {"A": "m d", "x": "m", "s": "scalar"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SCALED_IDENTITIES)
+def test_identities_ones_and_their_multiples_count_once(text):
+    report = one_off_layer(text, SCALED_IDENTITIES[text], "layer").check()
+    assert report.passed, str(report)
