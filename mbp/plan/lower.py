@@ -243,9 +243,9 @@ class Lowering:
             case Part(data=(("sym" | "skew") as kind,), args=(X,)):
                 return [part for term in self._terms(X) for part in term.parts(graph, kind)]
         value = self.value(node)
-        if value.op == "add" and value.cols == ONE and not value.is_scalar:
-            if all(v_shape(term) == v_shape(value) for term in value.args):
-                return [Term((term,)) for term in value.args]
+        is_column = value.cols == ONE and not value.is_scalar
+        if value.op == "add" and is_column and len(set(map(v_shape, value.args))) == 1:
+            return [Term((term,)) for term in value.args]
         return [] if value.op == "zeros" else [Term((value,))]
 
     def _symmetric_part(self, X: Expr) -> Expr:
@@ -259,7 +259,7 @@ class Lowering:
     def _product_terms(self, node: Product) -> list[Term]:
         sign, factors = 1, node.args
         if node not in self._residuals:
-            sign, factors = by_residuals(node, self._projected)
+            sign, factors = by_residuals(factors, self._projected)
         terms = [Term((), sp.Integer(sign))]
         for position, factor in enumerate(factors):
             options = self._terms(factor)

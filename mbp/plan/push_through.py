@@ -24,6 +24,7 @@ from mbp.expr.nodes import (
     fold,
     topological,
 )  # fmt: skip
+from mbp.invariants.infer import is_
 from mbp.simplify import simplify
 
 
@@ -143,18 +144,21 @@ def _functions(outputs: Mapping[str, Expr]) -> dict[Expr, _Function]:
 
 
 def _gram(A: Expr) -> tuple[Expr, Expr, Expr] | None:
-    """(c, F, ε) of A = cFᵀF + εI."""
+    """(c, F, ε) of A = cFᵀF + εI; F is CX where A has a projector C in the middle."""
     terms = [build.coefficient(term) for term in (A.args if isinstance(A, Sum) else (A,))]
     shifts = [c for c, body in terms if isinstance(body, Eye)]
     rest = [(c, body) for c, body in terms if not isinstance(body, Eye)]
     if len(rest) != 1:
         return None
     ((c, word),) = rest
-    if not isinstance(word, Product) or len(word.args) != 2:
+    if not isinstance(word, Product):
         return None
-    left, F = word.args
-    if left is not build.transpose(F) or F.rows == F.cols:
+    left, *middle, X = word.args
+    if left is not build.transpose(X) or X.rows == X.cols:
         return None
+    if len(middle) > 1 or not all(is_(C, "projector") for C in middle):
+        return None
+    F = build.matmul(*middle, X)  # XᵀCX = (CX)ᵀCX
     return c, F, build.add(*shifts) if shifts else build.number(0)
 
 

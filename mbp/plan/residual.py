@@ -68,25 +68,33 @@ def with_residuals(e: Expr) -> tuple[Expr, frozenset[Expr]]:
 
 
 def projected_factors(roots: Iterable[Expr]) -> Projected:
-    """Each X of a product XᵀCX with a projector C that is a difference, as (C, X)."""
+    """Each X of a product with XᵀCX or CXXᵀC for a projector C that is a difference, as (C, X)."""
     found: dict[Expr, dict[tuple[Expr, ...], None]] = {}
     for node in topological(*roots):
-        for k, (_, C) in _projecting(node):
+        if not isinstance(node, Product):
+            continue
+        places = list(_projecting(node.args))
+        for k, (_, C) in places:
             before, after = node.args[:k], node.args[k + 1 :]
             pairs = zip(reversed(before), after)
             mirrored = takewhile(lambda pair: pair[0] is build.transpose(pair[1]), pairs)
             if reach := len(list(mirrored)):
                 found.setdefault(C, {})[after[:reach]] = None
+            for other, (_, C_) in places:
+                between = node.args[k + 1 : other]
+                if C_ is C and between and len(between) % 2 == 0 and is_palindrome(between):
+                    found.setdefault(C, {})[between[: len(between) // 2]] = None
     return found
 
 
-def by_residuals(node: Product, projected: Projected) -> tuple[int, tuple[Expr, ...]]:
+def by_residuals(
+    factors: tuple[Expr, ...], projected: Projected
+) -> tuple[int, tuple[Expr, ...]]:
     """The sign and the factors of a product, with XᵀCX as RᵀR, other CX as R, for R = CX.
 
     XᵀX − XᵀPX, which the product would be expanded to, cancels as X comes to lie in P's range.
     """
-    factors = node.args
-    for k, (sign, C) in _projecting(node):
+    for k, (sign, C) in _projecting(factors):
         for X in projected.get(C, ()):
             R, n = build.matmul(C, *X), len(X)
             left, right = factors[max(k - n, 0) : k], factors[k + 1 : k + 1 + n]
@@ -94,7 +102,8 @@ def by_residuals(node: Product, projected: Projected) -> tuple[int, tuple[Expr, 
             if is_left or right == X:
                 before = (*factors[: k - n], build.transpose(R)) if is_left else factors[:k]
                 after = (R, *factors[k + 1 + n :]) if right == X else factors[k + 1 :]
-                return sign, before + after
+                rest, formed = by_residuals(before + after, projected)
+                return sign * rest, formed
     return 1, factors
 
 
@@ -102,7 +111,7 @@ def _is_projected(e: Expr) -> bool:
     """Whether e is ±(I − P) X or ±(X − PX), or a transpose of these, for a projector P."""
     _, e = build.coefficient(e)
     if not isinstance(e, Sum):
-        return any(_projecting(e))
+        return isinstance(e, Product) and any(_projecting(e.args))
     terms = [build.coefficient(term) for term in e.args]
     if len(terms) != 2 or terms[0][0] is not build.negate(terms[1][0]):
         return False
@@ -117,9 +126,9 @@ def _is_projected(e: Expr) -> bool:
     return False
 
 
-def _projecting(node: Expr) -> Iterator[tuple[int, tuple[int, Expr]]]:
-    """Where a product has ±C for a projector C that is a difference, with the sign."""
-    for k, factor in enumerate(node.args if isinstance(node, Product) else ()):
+def _projecting(factors: tuple[Expr, ...]) -> Iterator[tuple[int, tuple[int, Expr]]]:
+    """Where factors are ±C for a projector C that is a difference, with the sign."""
+    for k, factor in enumerate(factors):
         if isinstance(factor, Sum):
             opposite = build.add(*map(build.negate, factor.args))
             for sign, C in ((1, factor), (-1, opposite)):

@@ -158,7 +158,11 @@ WIDE = {
     "x.T @ inv(F.T @ F + diag(v)) @ x": {"F": "m d", "v": "d positive", "x": "d"},
     "logdet(2 * F.T @ F + diag(v))": {"F": "m d", "v": "d positive"},
     "x.T @ expm(-F.T @ F) @ x": {"F": "m d", "x": "d"},
-}
+    "tr(logm(F.T @ (eye(m) - ones(m) @ ones(m).T / tr(eye(m))) @ F + eye(d)))": {"F": "m d"},
+    "x.T @ sqrtm(F.T @ (eye(m) - ones(m) @ ones(m).T / tr(eye(m))) @ F + eye(d)) @ x": {
+        "F": "m d", "x": "d",
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("text", WIDE)

@@ -137,3 +137,14 @@ def test_a_covariance_is_that_of_the_centred_matrix(mean):
     S = centred.T * centred
     assert error(Y, mp.log(mp.det(S))) < 1e-13 * mean
     assert error(found, 2 * centred * S**-1) < 1e-13 * mean
+
+
+@pytest.mark.parametrize("mean", [1.0, 1e4])
+def test_so_is_that_of_more_columns_than_rows(mean):
+    A = normal(3, 6) + mean
+    text = "tr(sqrtm(A.T @ (eye(m) - ones(m) @ ones(m).T / tr(eye(m))) @ A + eye(d)))"
+    _, (found,) = gradients(text, {"A": "m d"}, A)
+    centred = exact(A) - mp.ones(3, 3) * exact(A) / 3
+    q, V = mp.eigsy(centred.T * centred + mp.eye(6))
+    slope = V * mp.diag([1 / mp.sqrt(x) for x in q]) * V.T
+    assert error(found, centred * slope) < 1e-13 * mean
