@@ -406,10 +406,9 @@ def test_a_matrix_is_factored_once_for_both_passes(text):
 @pytest.mark.parametrize("sizes", [(9, 4, 2), (4, 9, 2)], ids=str)
 def test_what_shares_a_factorization_has_right_derivatives(text, sizes):
     declared = FACTORED_ONCE[text]
+    if "rank" in str(declared):
+        sizes = sorted(sizes, reverse=True)  # the declared rank needs m ≥ d
     dims = dict(zip("mdk", sizes, strict=True))
-    rank = [n for n in ("full_column_rank", "full_row_rank") if n in str(declared)]
-    if rank and dims["m"] < dims["d"]:
-        pytest.skip("the declared rank needs m ≥ d")
     inputs = []
     for spec in declared.values():
         X = normal(*(dims[n] for n in spec.split() if n in dims))
