@@ -316,7 +316,8 @@ class _Instance:
 
     def _scale(self, x: Var, *sizes: float) -> float:
         """What an error is relative to: the gradients, or where they vanish the loss over x."""
-        return max(*sizes, 1e-2 * self.size / max(float(self.torch_values[x].norm()), 1e-12))
+        reach = 1e-2 * self.size / max(float(self.torch_values[x].norm()), 1e-12)
+        return max(*sizes, reach, float(np.finfo(float).tiny))
 
     def _against_autograd(self, x: Var) -> float | None:
         """The distance of the gradients in θ; None where autograd itself has no answer.
