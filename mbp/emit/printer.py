@@ -26,7 +26,6 @@ from mbp.emit.scalars import (
 from mbp.errors import MbpError
 from mbp.expr import scalar
 from mbp.expr.dims import ONE, Dim
-from mbp.plan.graph import v_shape
 from mbp.plan.program import Program
 from mbp.plan.value import Form, Value
 
@@ -495,7 +494,7 @@ class Body:
 
     def _in_place(self, value: Value) -> Piece | None:
         """A sum or product in the storage of the operand that nobody else sees."""
-        if not self._dialect.has_in_place or ONE in v_shape(value):
+        if not self._dialect.has_in_place or ONE in value.shape:
             return None
         products_first = sorted(value.args, key=lambda arg: arg.op != "matmul")
         for arg in products_first:
@@ -537,7 +536,7 @@ class Body:
         Whatever is batched in the others, be it by vmap, is batched in the target too: it depends
         on all the inputs that the others depend on.
         """
-        if v_shape(target) != v_shape(value) or self._is_seen(target):
+        if target.shape != value.shape or self._is_seen(target):
             return False
         if target.op == "transpose":
             target = target.args[0]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import sympy as sp
 
 from mbp.expr.dims import ONE, Dim
-from mbp.plan.graph import v_shape
 from mbp.plan.program import Plan, Program
 from mbp.plan.value import Form, Value
 
@@ -147,7 +146,7 @@ def _flops(v: Value, sizes: Mapping[str, int]) -> sp.Expr:
 
 def _sides(A: Value, sizes: Mapping[str, int]) -> tuple[Dim, Dim]:
     """Rows and columns of A, for a wide one those of Aᵀ."""
-    rows, cols = v_shape(A)
+    rows, cols = A.shape
     at = {sp.Symbol(n, integer=True, positive=True): k for n, k in sizes.items()}
     is_wide = (rows - cols).subs(at).is_negative
     return (cols, rows) if is_wide else (rows, cols)

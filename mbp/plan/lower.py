@@ -50,12 +50,12 @@ from mbp.expr.nodes import (
 )
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
-from mbp.plan.graph import Graph, Word, v_shape
+from mbp.plan.graph import Graph
 from mbp.plan.low_rank import LowRank, low_rank
 from mbp.plan.ranges import Range, Ranges, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.sums import Term, assembled, without_identities
-from mbp.plan.value import Form, Value
+from mbp.plan.value import Form, Value, Word
 from mbp.rulebook import RULEBOOK, Forward
 
 _PATTERNS = ("lower", "strictly_lower", "upper", "strictly_upper")
@@ -244,7 +244,7 @@ class Lowering:
                 return [part for term in self._terms(X) for part in term.parts(graph, kind)]
         value = self.value(node)
         is_column = value.cols == ONE and not value.is_scalar
-        if value.op == "add" and is_column and len(set(map(v_shape, value.args))) == 1:
+        if value.op == "add" and is_column and len({v.shape for v in value.args}) == 1:
             return [Term((term,)) for term in value.args]
         return [] if value.op == "zeros" else [Term((value,))]
 
@@ -413,7 +413,7 @@ class Lowering:
         return self._apply(node.name, self.graph.dense(A))
 
     def _apply(self, name: str, A: Value) -> Value:
-        return self.graph.make("map", A, data=(name,), shape=v_shape(A))
+        return self.graph.make("map", A, data=(name,), shape=A.shape)
 
     def _entrywise(
         self, g: sp.Expr, symbols: Mapping[sp.Symbol, Value], shape: tuple[Dim, Dim]

@@ -16,7 +16,7 @@ from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.gaps import split
-from mbp.plan.graph import Graph, v_shape
+from mbp.plan.graph import Graph
 from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.ranges import projects
 from mbp.plan.residual import projected_factors, residual_form, with_residuals
@@ -421,7 +421,7 @@ def _returned(graph: Graph, v: Value, as_vector: bool) -> Value:
             return v.args[0].args[0]
     v = graph.dense(v)
     if (v.op == "zeros" and v.cols == ONE) or graph.is_number(v, 0):
-        return graph.make("zeros", shape=v_shape(v), form=Form.RAW)
+        return graph.make("zeros", shape=v.shape, form=Form.RAW)
     if v.op == "column":
         return v.args[0]
     if v.is_scalar:

@@ -13,8 +13,8 @@ from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr, Output, topological
 from mbp.expr.text import text
 from mbp.invariants.infer import is_
-from mbp.plan.graph import Graph, Spelling, Word
-from mbp.plan.value import Form, Value
+from mbp.plan.graph import Graph, Spelling
+from mbp.plan.value import Form, Value, Word
 from mbp.rulebook import RULEBOOK
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import sympy as sp
 
 from mbp.expr.dims import Dim
-from mbp.plan.graph import INVERSES, Graph, Word, numbered
-from mbp.plan.value import Form, Value
+from mbp.plan.algebra import numbered
+from mbp.plan.graph import Graph
+from mbp.plan.value import INVERSES, Form, Value, Word
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sympy as sp
 
 from mbp.expr.dims import ONE
-from mbp.plan.graph import Graph, v_shape
+from mbp.plan.graph import Graph
 from mbp.plan.value import Form, Value, shared, topological
 
 
@@ -35,10 +35,10 @@ def _joined(graph: Graph, total: Value, kept: set[Value]) -> Value:
     pair: tuple[Value, Value] | None
     rest: list[Value] = []
     for term in total.args:
-        if v_shape(term) == (ONE, total.cols) and total.rows != ONE:
+        if term.shape == (ONE, total.cols) and total.rows != ONE:
             pair = graph.make("ones", shape=(total.rows, ONE)), term
         else:
-            pair = _factors(graph, term, kept) if v_shape(term) == v_shape(total) else None
+            pair = _factors(graph, term, kept) if term.shape == total.shape else None
         if pair is None:
             rest.append(term)
         else:
@@ -50,7 +50,7 @@ def _joined(graph: Graph, total: Value, kept: set[Value]) -> Value:
     width = sum((left.cols for left, _ in factors), sp.Integer(0))
     left = graph.make("stack", *(a for a, _ in factors), data=(1,), shape=(total.rows, width))
     right = graph.make("stack", *(b for _, b in factors), data=(0,), shape=(width, total.cols))
-    return graph.add(graph.make("matmul", left, right, shape=v_shape(total)), *rest)
+    return graph.add(graph.make("matmul", left, right, shape=total.shape), *rest)
 
 
 def _factors(graph: Graph, term: Value, kept: set[Value]) -> tuple[Value, Value] | None:

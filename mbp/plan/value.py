@@ -32,6 +32,10 @@ class Form(Enum):
     PINV = "pinv"
 
 
+INVERSES = (Form.INVERSE, Form.LOW_RANK_INVERSE)
+"""The forms of a square inverse that is applied, not formed."""
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """`op` applied to `args` with static `data`; rows×cols is the matrix that it stands for.
@@ -48,12 +52,21 @@ class Value:
     serial: int
 
     @property
+    def shape(self) -> tuple[Dim, Dim]:
+        """Rows and columns of the matrix that it stands for."""
+        return self.rows, self.cols
+
+    @property
     def is_scalar(self) -> bool:
         """Whether it stands for a 1×1 matrix."""
         return self.rows == ONE and self.cols == ONE
 
     def __repr__(self) -> str:
         return f"{self.op}{self.data or ''}({', '.join(arg.op for arg in self.args)})"
+
+
+Word = tuple[Value, ...]
+"""The factors of a product."""
 
 
 def topological(roots: Iterable[Value], known: frozenset[Value] = frozenset()) -> Iterator[Value]:
