@@ -9,6 +9,7 @@ whole grammar, variations and derivatives of matrix functions included, with reg
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import sympy as sp
@@ -97,7 +98,7 @@ class _Grower:
         if (rows, cols) == (ONE, ONE):
             return self.scalar(depth)
         below = depth - 1
-        same = lambda: self.any(rows, cols, below)  # noqa: E731
+        same = partial(self.any, rows, cols, below)
         makers: list[Callable[[], Expr]] = [
             lambda: same() + same(),
             lambda: same() - same(),
@@ -207,7 +208,7 @@ class _Grower:
             ]
             return self.pick(*options) if options else self._positive_ones(rows, cols)
         below = depth - 1
-        same = lambda: self.positive(rows, cols, below)  # noqa: E731
+        same = partial(self.positive, rows, cols, below)
         return self.one_of(
             lambda: build.apply("exp", self.bounded(rows, cols, below)),
             lambda: same() + same(),
@@ -297,7 +298,7 @@ class _Grower:
                 x, x, build.variation(x), build.ones(rows, cols), build.zeros(rows, cols)
             )
         below = depth - 1
-        same = lambda: self.formal(rows, cols, below)  # noqa: E731
+        same = partial(self.formal, rows, cols, below)
         makers: list[Callable[[], Expr]] = [
             lambda: self.any(rows, cols, below),
             lambda: build.add(same(), same(), same()),

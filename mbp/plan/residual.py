@@ -11,6 +11,7 @@ from mbp.invariants.infer import is_, is_palindrome
 from mbp.simplify import normal, simplify
 
 Projected = Mapping[Expr, Mapping[tuple[Expr, ...], None]]
+"""The factors X of each projector C whose CX is to be formed."""
 
 
 def residual_form(Y: Expr) -> tuple[Expr, frozenset[Expr]]:
