@@ -371,7 +371,7 @@ class Body:
                 return piece
             case "scale":
                 return self._scale(args[0], args[1])
-            case "add" if self._is_with_transpose(args):
+            case "add" if self._is_with_transpose(value):
                 return self._word("with transpose", args[:1]), ATOM
             case "add":
                 return self._add(args)
@@ -556,13 +556,13 @@ class Body:
         c = value.args[0]
         return c.op == "number" and c.data[0] == -1
 
-    def _is_with_transpose(self, terms: tuple[Value, ...]) -> bool:
+    def _is_with_transpose(self, value: Value) -> bool:
         """Whether the sum is A + Aᵀ, which is quicker with the transpose copied first."""
-        if not self._dialect.has_in_place or len(terms) != 2:
-            return False
-        return any(
-            B.op == "transpose" and not self._is_line(B) and B.args[0] is A
-            for A, B in (terms, terms[::-1])
+        turned = (arg for arg in value.args if arg.op == "transpose")
+        return (
+            self._dialect.has_in_place
+            and value.is_with_transpose
+            and not any(map(self._is_line, turned))
         )
 
     def _tensors_below(self, value: Value) -> frozenset[Value]:

@@ -204,6 +204,8 @@ class Algebra(ABC):
             )
         if v in self.symmetric or (v.op == "part" and v.data[0] == "sym"):
             return v
+        if v.is_with_transpose:
+            return v
         if v.op == "over_gaps" and v.data[0] != 0:
             args = (self.transpose(v.args[0]), *v.args[1:])
             turned = self.make("over_gaps", *args, data=v.data, shape=(v.cols, v.rows))

@@ -21,7 +21,7 @@ from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.ranges import projects
 from mbp.plan.residual import projected_factors, residual_form, with_residuals
 from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
-from mbp.plan.storage import with_narrow_products_turned
+from mbp.plan.storage import with_narrow_products_turned, with_products_as_read
 from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
 from mbp.simplify import simplify
@@ -162,7 +162,12 @@ def planned(
     first = frozenset(topological(lowered["forward"].values()))
     for kind in lowered.keys() - {"forward"}:
         lowered[kind] = with_doubled_parts(graph, lowered[kind], first)
-    for rewrite in (with_joined_factors, with_sunken_factors, with_narrow_products_turned):
+    for rewrite in (
+        with_joined_factors,
+        with_sunken_factors,
+        with_narrow_products_turned,
+        with_products_as_read,
+    ):
         new = rewrite(graph, _programs(lowered))
         lowered = {
             kind: {name: new[v] for name, v in part.items()} for kind, part in lowered.items()

@@ -26,12 +26,46 @@ def with_narrow_products_turned(
         if v.op == "transpose":
             new[v] = graph.transpose(args[0])
         elif v.op == "matmul" and v not in by_rows and _is_narrow(graph, v):
-            left, right = (graph.transpose(arg) for arg in args)
-            turned = graph.make("matmul", right, left, shape=(v.cols, v.rows))
-            new[v] = graph.transpose(turned)
+            new[v] = _turned(graph, v, args)
         else:
             new[v] = graph.rebuilt(v, args)
     return new
+
+
+def with_products_as_read(
+    graph: Graph, programs: Sequence[Sequence[Value]]
+) -> dict[Value, Value]:
+    """What stands for each value of the programs once tall products read only as (A B)ᵀ are BᵀAᵀ.
+
+    So a tall matrix that is stored by columns meets no factor that is, too: that product takes up
+    to six times as long. A program is given by its results.
+    """
+    results = [result for program in programs for result in program]
+    values = list(topological(results))
+    read_as_is = set(results).union(
+        arg for v in values if v.op != "transpose" for arg in v.args
+    )
+    new: dict[Value, Value] = {}
+    for v in values:
+        args = tuple(new[arg] for arg in v.args)
+        if v.op == "transpose":
+            new[v] = graph.transpose(args[0])
+        elif v.op == "matmul" and v not in read_as_is and _is_tall(graph, v):
+            new[v] = _turned(graph, v, args)
+        else:
+            new[v] = graph.rebuilt(v, args)
+    return new
+
+
+def _turned(graph: Graph, product: Value, factors: tuple[Value, ...]) -> Value:
+    """(BᵀAᵀ)ᵀ for the product A B with these factors."""
+    left, right = (graph.transpose(factor) for factor in factors)
+    shape = (product.cols, product.rows)
+    return graph.transpose(graph.make("matmul", right, left, shape=shape))
+
+
+def _is_tall(graph: Graph, product: Value) -> bool:
+    return graph.size(product.cols) < graph.size(product.rows)
 
 
 def _is_narrow(graph: Graph, product: Value) -> bool:

@@ -61,6 +61,15 @@ class Value:
         """Whether it stands for a 1×1 matrix."""
         return self.rows == ONE and self.cols == ONE
 
+    @property
+    def is_with_transpose(self) -> bool:
+        """Whether it is A + Aᵀ."""
+        if self.op != "add" or len(self.args) != 2:
+            return False
+        return any(
+            B.op == "transpose" and B.args[0] is A for A, B in (self.args, self.args[::-1])
+        )
+
     def __repr__(self) -> str:
         return f"{self.op}{self.data or ''}({', '.join(arg.op for arg in self.args)})"
 

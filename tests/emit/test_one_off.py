@@ -113,3 +113,21 @@ def test_what_is_no_tensor_or_not_square_is_named():
         layer(torch.ones(6, 4), torch.ones(6, 3))
     with pytest.raises(ValueError, match=r"W has shape \(5, 3\).* with n = 4"):
         layer(torch.ones(4, 4), torch.ones(5, 3))
+
+
+class _WithoutGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, Y):
+        return Y.clone()
+
+    @staticmethod
+    def backward(ctx, G):
+        return None
+
+
+@pytest.mark.parametrize("text", ["logdet(A @ A.T + eye(m))", "inv(A @ A.T + eye(m))"])
+def test_an_output_without_cotangent_counts_as_zero(text):
+    layer = load(emit_text(one_off_layer(text, {"A": "m k"}, "layer").derive()), "layer").layer
+    A = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(_WithoutGradient.apply(layer(A)).sum(), A)
+    assert torch.equal(grad, torch.zeros_like(A))

@@ -1,10 +1,14 @@
 """Narrow products are stored by columns, results by rows; a sum serves all its multiples."""
 
+import inspect
+
 import pytest
 import torch
 
 from mbp.api import one_off_layer
 from mbp.emit import emit_text, load
+from mbp.generated import ncuts_j2
+
 
 torch.manual_seed(0)
 DECLARED = {"A": "m k", "B": "k n", "C": "m n"}
@@ -45,3 +49,10 @@ def test_a_sum_is_computed_once_for_all_its_multiples():
     assert passes.count("A @ B") == 1
     assert passes.count("C - ") == 1
     assert torch.autograd.gradcheck(layer, inputs)
+
+
+def test_a_tall_product_that_is_only_read_transposed_is_computed_so():
+    source = inspect.getsource(ncuts_j2)
+    passes = source[source.index("def _forward") : source.index("def _second_gradients")]
+    assert "T1 @ (-2 * G[..., None, None] * v1 * T2)" in passes
+    assert "T2.mT" not in passes
