@@ -9,7 +9,6 @@ from mbp.api import one_off_layer
 from mbp.emit import emit_text, load
 from mbp.generated import ncuts_j2
 
-
 torch.manual_seed(0)
 DECLARED = {"A": "m k", "B": "k n", "C": "m n"}
 SIZES = {"m": 7, "k": 3, "n": 2}
