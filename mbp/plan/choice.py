@@ -32,19 +32,47 @@ def plan(
     backward pass: inputs and cotangents ↦ gradients; `has_lu` says whether the target can keep an
     LU factorization. Raises MbpError for an expression that no target computes.
     """
-    at = representative_sizes(derivation, sizes)
+    found = _planned(derivation, second, sizes, has_lu)
+    if sizes is not None:
+        return found
+    at = representative_sizes(derivation)
+    wide = _by_definition(derivation, has_lu)
+    if wide is None:
+        wide = _by_order(found, derivation, at, has_lu)
+    elif all(at[wide.rows] < at[n] for n in wide.cols):  # `found` then never runs for m ≫ d
+        found = _for_the_other_shape(found, wide, at, has_lu)
+    return replace(found, wide=wide)
+
+
+def _for_the_other_shape(
+    found: Plan, wide: Wide, at: Mapping[sp.Symbol, int], has_lu: bool
+) -> Plan:
+    """The plan ordered for what `wide` leaves to it; second derivatives alone remain as found."""
+    exchanged = {wide.rows.name: max(at[n] for n in wide.cols)}
+    exchanged |= {n.name: at[wide.rows] for n in wide.cols}
+    other = _planned(found.derivation, found.second_derivation, exchanged, has_lu)
+    return replace(
+        other,
+        second_alone=found.second_alone,
+        second_variation_alone=found.second_variation_alone,
+        hints={**found.hints, **other.hints},
+    )
+
+
+def _planned(
+    derivation: Derivation,
+    second: Derivation | None,
+    sizes: Mapping[str, int] | None,
+    has_lu: bool,
+) -> Plan:
+    """The programs with Kronecker products by their factors, ordered for `sizes` or for m ≫ d."""
     cheaper = of_kronecker(derivation.definition)
-    found = None
     if cheaper is not derivation.definition:
         other = derive(cheaper)
         if set(other.gradients) == set(derivation.gradients):
             found = planned(other, second and derive_second(other), sizes, has_lu)
-            found = replace(found, derivation=derivation, second_derivation=second)
-    found = found or planned(derivation, second, sizes, has_lu)
-    if sizes is not None:
-        return found
-    wide = _by_definition(derivation, has_lu) or _by_order(found, derivation, at, has_lu)
-    return replace(found, wide=wide)
+            return replace(found, derivation=derivation, second_derivation=second)
+    return planned(derivation, second, sizes, has_lu)
 
 
 def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -> LayerCost:

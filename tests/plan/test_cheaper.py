@@ -354,6 +354,10 @@ ORDERS = {
     "tr(A @ A.T @ B @ B.T @ A @ A.T)":
         lambda A, B: torch.trace(A @ A.mT @ B @ B.mT @ A @ A.mT),
     "sumsq(A @ A.T - B @ B.T)": lambda A, B: (A @ A.mT - B @ B.mT).square().sum(),
+    "norm(inv(A @ A.T + eye(m)))":
+        lambda A, B: torch.linalg.inv(A @ A.mT + torch.eye(A.shape[0], dtype=DTYPE)).norm(),
+    "tr(powm(A @ A.T / 10, 4))":
+        lambda A, B: torch.trace(torch.linalg.matrix_power(A @ A.mT / 10, 4)),
 }  # fmt: skip
 
 
