@@ -187,6 +187,8 @@ class Algebra(ABC):
             diagonal, *low_rank = v.args
             args = (diagonal, *self.mirrored(tuple(low_rank)))
             return self.make(v.op, *args, shape=v.shape, form=v.form)
+        if v.op == "reshape" and ONE in v.shape:
+            return self.reshape(v.args[0], v.cols, v.rows)
         if v.form is Form.INVERSE and v.data[0] == "definite":
             return v
         if v.form in (Form.INVERSE, Form.PINV):
@@ -213,6 +215,20 @@ class Algebra(ABC):
     def mirrored(self, word: Word) -> Word:
         """The word of the transposed product."""
         return tuple(self.transpose(factor) for factor in reversed(word))
+
+    def reshape(self, v: Value, rows: Dim, cols: Dim) -> Value:
+        """The entries of v, row by row, as those of a rows×cols matrix."""
+        if v.op == "reshape" or (v.op == "transpose" and ONE in v.shape):
+            v = v.args[0]
+        if v.shape == (rows, cols):
+            return v
+        if v.shape == (cols, rows) and ONE in v.shape:
+            return self.transpose(v)
+        if v.op == "scale":
+            return self.scale(v.args[0], self.reshape(v.args[1], rows, cols))
+        if v.op in ("ones", "zeros") and v.form is Form.MATRIX:
+            return self.make(v.op, shape=(rows, cols))
+        return self.make("reshape", self.dense(v), shape=(rows, cols))
 
     def negate(self, v: Value) -> Value:
         """−A."""

@@ -164,9 +164,9 @@ class Lowering:
                 name = {Kron: "kron", KronLeft: "kron_left", KronRight: "kron_right"}[type(node)]
                 return graph.make(name, *factors, shape=node.shape)
             case Vec(args=(A,)):
-                return graph.make("vec", graph.dense(self.value(A)), shape=node.shape)
+                return graph.reshape(graph.transpose(self.value(A)), *node.shape)
             case Unvec(args=(x,)):
-                return graph.make("unvec", self.value(x), shape=node.shape)
+                return graph.transpose(graph.reshape(self.value(x), node.cols, node.rows))
             case Output():
                 return self._output(node)
             case Kernel():
