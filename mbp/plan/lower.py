@@ -52,6 +52,7 @@ from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
 from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
+from mbp.plan.kronecker import has_factor_frame, kronecker_sum
 from mbp.plan.low_rank import LowRank, low_rank
 from mbp.plan.ranges import Range, Ranges, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
@@ -342,6 +343,9 @@ class Lowering:
         parts = self._low_rank(A)
         if parts is not None:
             return (self._low_rank_inverse(parts),)
+        if has_factor_frame(A):
+            lam, U = self._spectrum(A)
+            return self._framed(graph.invert(lam, False, None), U)
         X = self._ranged_factor(A)
         if X is not None:
             return self._range(X).gram_inverse
@@ -360,7 +364,7 @@ class Lowering:
         """Whether the inverse is applied to what it multiplies, not formed first."""
         A = inverse.args[0]
         is_word = self._low_rank(A) is not None or self._ranged_factor(A) is not None
-        return is_word or inverse not in self._formed
+        return is_word or has_factor_frame(A) or inverse not in self._formed
 
     def _low_rank(self, A: Expr) -> LowRank | None:
         if A not in self._low_ranks:
@@ -410,7 +414,8 @@ class Lowering:
         match node:
             case Det(args=(Kron(args=(X, Y)),)) if X.is_square and Y.is_square:
                 return self._determinant_of_factors(X, Y)
-        A = self.value(node.args[0])
+        in_frame = has_factor_frame(node.args[0])
+        A = self._spectrum(node.args[0])[0] if in_frame else self.value(node.args[0])
         name = "det" if isinstance(node, Det) else "logdet"
         if A.form is Form.DIAGONAL or _triangle(node.args[0]):
             pivots = graph.diagonal_of(A)
@@ -520,7 +525,12 @@ class Lowering:
         graph = self.graph
         if is_(A, "diagonal"):
             return self.value(A), None
+        split = kronecker_sum(A)
+        if split is not None:
+            return self._spectrum_of_factors(*split, divided.X1 + divided.X2)
         match A:
+            case Kron(args=(X, Y)) if is_(X, "symmetric") and is_(Y, "symmetric"):
+                return self._spectrum_of_factors(X, Y, divided.X1 * divided.X2)
             case Frechet() if A.order == 0:
                 lam, U = self._spectrum(A.args[0])
                 symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(A.parameters)}
@@ -546,6 +556,27 @@ class Lowering:
         if is_(A, "positive_semidefinite"):
             lam = graph.make("nonnegative", lam, shape=A.shape, form=Form.DIAGONAL)
         return lam, graph.make("item", call, data=(1,), shape=A.shape)
+
+    def _spectrum_of_factors(
+        self, X: Expr, Y: Expr, joined: sp.Expr
+    ) -> tuple[Value, Value | None]:
+        """The spectrum of X ⊗ Y, of eigenvalues x_i y_j, or of X ⊗ I + I ⊗ Y, of x_i + y_j.
+
+        Both have the eigenvectors U ⊗ V of X and Y (Horn and Johnson, Topics, 4.2.12, 4.4.5).
+        """
+        graph = self.graph
+        (x, U), (y, V) = self._spectrum(X), self._spectrum(Y)
+        points = {divided.X1: graph.column(x), divided.X2: graph.transpose(graph.column(y))}
+        table = self._entrywise(joined, points, (X.rows, Y.rows))
+        n = sp.expand(X.rows * Y.rows)
+        lam = graph.diagonal(graph.reshape(table, n, ONE))
+        if U is None and V is None:
+            return lam, None
+        U, V = U or graph.eye(X.rows), V or graph.eye(Y.rows)
+        frame = graph.kron(U, V)
+        for F in (U, V, frame):
+            graph.replace((graph.transpose(F), F), (graph.eye(F.rows),))
+        return lam, frame
 
     def _squared_singular_values(self, X: Expr) -> tuple[Value, Value]:
         """The spectrum of XᵀX from X = U [σ] Vᵀ; X V is known then as U [σ], to more digits."""
@@ -596,7 +627,7 @@ class Lowering:
         forward = self._forward(node)
         if forward.function == "torch.linalg.eigh" and node.args[0] in self._in_frame_only:
             lam, U = self._spectrum(node.args[0])
-            if U is not None:
+            if U is not None and U.form is Form.MATRIX:
                 return lam if "diagonal" in node.properties else U
         call = graph.make(
             "call", *(graph.dense(self.value(arg)) for arg in node.args),

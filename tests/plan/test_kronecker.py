@@ -30,6 +30,14 @@ def kron_sum(A, B):
     return kron(A, eye(len(B))) + kron(eye(len(A)), B)
 
 
+def of_spectrum(g):
+    def function(A):
+        q, U = torch.linalg.eigh(A)
+        return U * g(q) @ U.mT
+
+    return function
+
+
 def is_symmetric(spec):
     return "symmetric" in spec or "definite" in spec
 
@@ -140,32 +148,81 @@ PRODUCTS = {
 }  # fmt: skip
 
 K = "(kron(A, eye(q)) + kron(eye(p), B))"
+SYMMETRIC = {"A": "p p symmetric", "B": "q q symmetric"}
+DEFINITE = {"A": "p p positive_definite", "B": "q q positive_definite"}
+SPECTRAL = {
+    f"inv({K}) @ X": (
+        lambda A, B, X: inv(kron_sum(A, B)) @ X, {**SYMMETRIC, "X": "p*q c"},
+    ),
+    f"x.T @ inv({K} + s * eye(p*q)) @ x": (
+        lambda A, B, s, x: x @ inv(kron_sum(A, B) + s * eye(len(x))) @ x,
+        {**DEFINITE, "s": "scalar positive", "x": "p*q"},
+    ),
+    "x.T @ inv(kron(A, B) + s * eye(p*q)) @ x + logdet(kron(A, B) + s * eye(p*q))": (
+        lambda A, B, s, x: x @ inv(kron(A, B) + s * eye(len(x))) @ x
+        + torch.logdet(kron(A, B) + s * eye(len(x))),
+        {**DEFINITE, "s": "scalar positive", "x": "p*q"},
+    ),
+    f"logdet({K})": (
+        lambda A, B: torch.linalg.slogdet(kron_sum(A, B))[1], SYMMETRIC,
+    ),
+    f"det({K} / 8)": (
+        lambda A, B: torch.linalg.det(kron_sum(A, B) / 8), DEFINITE,
+    ),
+    f"tr(inv({K}))": (
+        lambda A, B: inv(kron_sum(A, B)).trace(), DEFINITE,
+    ),
+    f"tr(logm({K}))": (
+        lambda A, B: torch.logdet(kron_sum(A, B)), DEFINITE,
+    ),
+    f"expm({K}) @ x": (
+        lambda A, B, x: torch.matrix_exp(kron_sum(A, B)) @ x, {**SYMMETRIC, "x": "p*q"},
+    ),
+    f'matfun("exp(1 - x / 2)", 2 * {K} + eye(p*q)) @ x': (
+        lambda A, B, x: torch.matrix_exp(eye(len(x)) / 2 - kron_sum(A, B)) @ x,
+        {**SYMMETRIC, "x": "p*q"},
+    ),
+    "sqrtm(kron(A, B)) @ X": (
+        lambda A, B, X: of_spectrum(torch.sqrt)(kron(A, B)) @ X, {**DEFINITE, "X": "p*q c"},
+    ),
+    "logm(kron(A, B)) @ X": (
+        lambda A, B, X: of_spectrum(torch.log)(kron(A, B)) @ X, {**DEFINITE, "X": "p*q c"},
+    ),
+    "sylvester(A, B, C)": (
+        lambda A, B, C: (inv(kron_sum(A, B)) @ C.flatten()).unflatten(0, C.shape),
+        {**DEFINITE, "C": "p q"},
+    ),
+    "inv(kron(A, eye(q*c)) + kron(eye(p), kron(B, eye(c))) + kron(eye(p*q), C)) @ x": (
+        lambda A, B, C, x: inv(kron_sum(A, kron_sum(B, C))) @ x,
+        {**DEFINITE, "C": "c c positive_definite", "x": "p*q*c"},
+    ),
+}  # fmt: skip
 
 
 def written_out(text):
     return text.replace("K ", f"{K} ") if text.startswith("K ") else text
 
 
-@pytest.mark.parametrize("text", PRODUCTS)
+@pytest.mark.parametrize("text", PRODUCTS | SPECTRAL)
 def test_the_derivatives_are_those_of_the_plain_formula(text):
-    plain, declared = PRODUCTS[text]
+    plain, declared = (PRODUCTS | SPECTRAL)[text]
     layer = compiled(written_out(text), declared)
     for sizes in (SIZES, SIZES | {"m": 5, "n": 2, "p": 2, "q": 6, "c": 1}):
         agrees_with_autograd(layer, plain, declared, arguments(declared, sizes))
 
 
-@pytest.mark.parametrize("text", PRODUCTS)
+@pytest.mark.parametrize("text", PRODUCTS | SPECTRAL)
 def test_the_second_derivatives_are_right(text):
-    _, declared = PRODUCTS[text]
+    _, declared = (PRODUCTS | SPECTRAL)[text]
     sizes = {"m": 2, "n": 3, "p": 2, "q": 2, "c": 2, "r": 3}
     assert second_order(
         compiled(written_out(text), declared), declared, arguments(declared, sizes)
     )
 
 
-@pytest.mark.parametrize("text", PRODUCTS)
+@pytest.mark.parametrize("text", PRODUCTS | SPECTRAL)
 def test_nothing_is_larger_than_the_operands_and_their_halfway_products(text):
-    _, declared = PRODUCTS[text]
+    _, declared = (PRODUCTS | SPECTRAL)[text]
     sizes = dict.fromkeys("mnpq", 12) | {"c": 2, "r": 3}
     inputs = arguments(declared, sizes)
     operands = max(X.numel() for X in inputs)
@@ -206,6 +263,26 @@ def test_batches_broadcast():
     expected = torch.stack([kron(P, B) @ Z for B, Z in zip(*stacked, strict=True)])
     torch.testing.assert_close(Y, expected)
     assert gradcheck(layer, (P, *stacked), check_forward_ad=True)
+
+
+def test_a_repeated_eigenvalue_is_no_tie_to_fear():
+    declared = {**SYMMETRIC, "X": "p*q c"}
+    layer = compiled(f"inv({K}) @ X", declared)
+    inputs = [(2 * eye(4)).requires_grad_(), eye(3).requires_grad_(), *arguments({"X": "p c"}, {
+        "p": 12, "c": 2})]  # fmt: skip
+    agrees_with_autograd(
+        layer, lambda A, B, X: inv(kron_sum(A, B)) @ X, declared, inputs
+    )
+
+
+def test_a_function_of_a_sum_that_does_not_split_is_left_whole():
+    g = 'matfun("abs(x)", ' + K + ") @ x"
+    declared = {**SYMMETRIC, "x": "p*q"}
+    plain = of_spectrum(torch.abs)
+    inputs = arguments(declared, SIZES)
+    agrees_with_autograd(
+        compiled(g, declared), lambda A, B, x: plain(kron_sum(A, B)) @ x, declared, inputs
+    )
 
 
 SHAPES = st.fixed_dictionaries({n: st.integers(1, 4) for n in "mnpqcr"})
