@@ -64,6 +64,10 @@ def _is_square(value: Value) -> bool:
     return value.op == "multiply" and len(value.args) == 2 and value.args[0] is value.args[1]
 
 
+def _is_turned_reshape(value: Value) -> bool:
+    return value.op == "transpose" and value.args[0].op == "reshape"
+
+
 class Names:
     """Names of values, none twice; a function's own names start from a copy of the module's."""
 
@@ -320,7 +324,7 @@ class Body:
             for arg in stack.pop().args:
                 if self._is_line(arg) or arg.form is Form.CALL:
                     continue
-                if arg.op in _TRANSPARENT:
+                if arg.op in _TRANSPARENT or _is_turned_reshape(arg):
                     stack.append(arg)
                     continue
                 text = self._text(arg)
@@ -397,6 +401,8 @@ class Body:
                 return self._word("stack", (), args=blocks, axis=axis), ATOM
             case "orthogonal_frame":
                 return self._word(op, args, power="1.0" if data[0] else "0.5"), ATOM
+            case "reshape":
+                return self._reshape(value), ATOM
             case "call":
                 return self._call(value)
             case "gap_kernel" | "over_gaps":
@@ -429,6 +435,12 @@ class Body:
             if letter.upper() in asked:
                 filled[letter.upper()] = within(self._piece(arg), ATOM)
         return word.format_map(filled)
+
+    def _reshape(self, value: Value) -> str:
+        (A,) = value.args
+        to_column = " to column" if value.cols == ONE else ""
+        of_column = " of column" if A.cols == ONE else to_column
+        return self._word(f"reshape{of_column}", (A,), sizes=value.shape)
 
     def _over_gaps(self, value: Value) -> str:
         if value.op == "gap_kernel":

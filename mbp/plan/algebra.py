@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 import sympy as sp
 
 from mbp.expr.dims import ONE, Dim
-from mbp.plan.value import INVERSES, Form, Value, Word
+from mbp.plan.value import APPLIED, Form, Value, Word
 
 _OTHER = {"sym": "skew", "skew": "sym"}
 
@@ -32,6 +32,10 @@ class Algebra(ABC):
     @abstractmethod
     def product(self, word: Word) -> Value:
         """The matrix product of `word`."""
+
+    @abstractmethod
+    def known(self, word: Word) -> Value | None:
+        """The product of `word`, if it exists already."""
 
     @abstractmethod
     def diagonal_of_product(self, word: Word) -> Value:
@@ -117,6 +121,8 @@ class Algebra(ABC):
         if v.form is Form.LOW_RANK_INVERSE:
             diagonal, correction = by_rank(v)
             return self.add(diagonal, self.negate(self.product(correction)))
+        if v.form is Form.KRONECKER:
+            return self.make("kron", *map(self.dense, v.args), shape=v.shape)
         return v
 
     def _formed_inverse(self, v: Value) -> Value:
@@ -161,6 +167,9 @@ class Algebra(ABC):
             diagonal, correction = by_rank(v)
             less = self.negate(self.diagonal_of_product(correction))
             return self.add(self.column(diagonal), less)
+        if v.form is Form.KRONECKER:
+            a, b = map(self.diagonal_of, v.args)
+            return self.reshape(self.product((a, self.transpose(b))), v.rows, ONE)
         if v.op == "matmul":
             left, right = v.args
             return self.row_sum(self.hadamard(left, self.transpose(right)))
@@ -187,6 +196,10 @@ class Algebra(ABC):
             diagonal, *low_rank = v.args
             args = (diagonal, *self.mirrored(tuple(low_rank)))
             return self.make(v.op, *args, shape=v.shape, form=v.form)
+        if v.form is Form.KRONECKER:
+            return self.kron(*map(self.transpose, v.args))
+        if v.op == "reshape" and ONE in v.shape:
+            return self.reshape(v.args[0], v.cols, v.rows)
         if v.form is Form.INVERSE and v.data[0] == "definite":
             return v
         if v.form in (Form.INVERSE, Form.PINV):
@@ -216,6 +229,36 @@ class Algebra(ABC):
         """The word of the transposed product."""
         return tuple(self.transpose(factor) for factor in reversed(word))
 
+    def kron(self, A: Value, B: Value) -> Value:
+        """A ⊗ B, to be applied factor by factor; stays diagonal when both are."""
+        shape = sp.expand(A.rows * B.rows), sp.expand(A.cols * B.cols)
+        K = self.make("kron_of", A, B, shape=shape, form=Form.KRONECKER)
+        if A.form is B.form is Form.DIAGONAL:
+            return self.diagonal(self.diagonal_of(K))
+        return K
+
+    def reshape(self, v: Value, rows: Dim, cols: Dim) -> Value:
+        """The entries of v, row by row, as those of a rows×cols matrix."""
+        if v.op == "reshape" or (v.op == "transpose" and ONE in v.shape):
+            v = v.args[0]
+        if v.shape == (rows, cols):
+            return v
+        if v.shape == (cols, rows) and ONE in v.shape:
+            return self.transpose(v)
+        if v.op == "scale":
+            return self.scale(v.args[0], self.reshape(v.args[1], rows, cols))
+        if v.op in ("ones", "zeros") and v.form is Form.MATRIX:
+            return self.make(v.op, shape=(rows, cols))
+        return self.make("reshape", self.dense(v), shape=(rows, cols))
+
+    def with_rows(self, v: Value, rows: Dim) -> Value:
+        """The entries of v, row by row, in so many rows."""
+        return self.reshape(v, rows, sp.cancel(v.rows * v.cols / rows))
+
+    def with_cols(self, v: Value, cols: Dim) -> Value:
+        """The entries of v, row by row, in rows of so many."""
+        return self.reshape(v, sp.cancel(v.rows * v.cols / cols), cols)
+
     def negate(self, v: Value) -> Value:
         """−A."""
         return self.scale(self.number(sp.Integer(-1)), v)
@@ -237,7 +280,7 @@ class Algebra(ABC):
         form = Form.NUMBER if c.form is v.form is Form.NUMBER else v.form
         if v.form is Form.NUMBER:
             form = c.form
-        if form in INVERSES:
+        if form in APPLIED:
             v, form = self.dense(v), Form.MATRIX
         return self.make("scale", c, v, shape=v.shape, form=form)
 

@@ -10,6 +10,7 @@ from operator import attrgetter
 import sympy as sp
 
 from mbp.expr.dims import ONE
+from mbp.plan import blocks
 from mbp.plan.algebra import Algebra, by_rank
 from mbp.plan.value import INVERSES, Form, Value, Word
 
@@ -134,7 +135,10 @@ class Graph(Algebra):
 
     def cost(self, word: Word) -> float:
         """The flops of a product in its cheapest order, at the representative sizes."""
-        return self._order(self.spelled(self.rewritten(word))).cost
+        word = self.spelled(self.rewritten(word))
+        if len(word) == 1 and word[0].form is Form.KRONECKER:
+            return float(self.size(word[0].rows) * self.size(word[0].cols))
+        return self._order(word).cost
 
     def _formed(self, word: Word) -> float:
         """The flops of a product that is needed as a matrix, be it one inverse alone."""
@@ -199,7 +203,7 @@ class Graph(Algebra):
             options = [word]
             for length in range(len(word), 1, -1):
                 for i in range(len(word) - length + 1):
-                    known = self._known(word[i : i + length])
+                    known = self.known(word[i : i + length])
                     if known is not None:
                         options.append((*word[:i], known, *word[i + length :]))
             best = min(options, key=lambda w: (self.cost(w), len(w)))
@@ -209,7 +213,7 @@ class Graph(Algebra):
     def _associated(self, word: Word) -> Value:
         if len(word) == 1:
             return word[0]
-        known = self._known(word)
+        known = self.known(word)
         if known is not None:
             return known
         self._form_half(word)
@@ -222,14 +226,15 @@ class Graph(Algebra):
         """Forms H first, where Hᵀ M H costs less so than in any order that forgets the symmetry."""
         n = len(word) // 2
         half, middle = word[len(word) - n :], word[n : len(word) - n]
-        if n < 2 or word[:n] != self.mirrored(half) or self._known(half) is not None:
+        if n < 2 or word[:n] != self.mirrored(half) or self.known(half) is not None:
             return
         H = self.make("stand_in", data=(-4,), shape=(half[0].rows, half[-1].cols))
         whole = self.cost((self.transpose(H), *middle, H))
         if self.cost(half) + whole < self.cost(word):
             self._associated(half)
 
-    def _known(self, word: Word) -> Value | None:
+    def known(self, word: Word) -> Value | None:
+        """The product of `word`, if it exists already."""
         if word in self._words:
             return self._words[word]
         found = self._words.get(self.mirrored(word))
@@ -244,7 +249,7 @@ class Graph(Algebra):
     def _new_order(self, word: Word) -> _Order:
         if len(word) == 1:
             return _Order(0.0, 1, word[0].form, word[0])
-        known = self._known(word)
+        known = self.known(word)
         if known is not None:
             return _Order(0.0, 1, known.form)
         r, c = self.size(word[0].rows), self.size(word[-1].cols)
@@ -267,6 +272,10 @@ class Graph(Algebra):
             cost = 2.0 * r * k * c
         elif Form.DIAGONAL in forms:
             cost = float(r * c)
+        elif left.form is Form.KRONECKER:
+            cost = self._kron_cost(left.letter, c)
+        elif right.form is Form.KRONECKER:
+            cost = self._kron_cost(right.letter, r)
         elif self._divides(left.letter):
             cost = float(max(r, k) * c)
         elif self._divides(right.letter):
@@ -281,6 +290,11 @@ class Graph(Algebra):
         correction = by_rank(letter)[1]
         cost = sum(2.0 * self.size(A.rows) * self.size(A.cols) for A in correction[1:-1])
         return (cost + 3.0 * self.size(letter.rows)) * n
+
+    def _kron_cost(self, letter: Value | None, n: int) -> float:
+        """The flops of a Kronecker product applied to n columns."""
+        assert letter is not None
+        return blocks.flops(self, letter) * n
 
     def _multiply(self, left: Value, right: Value) -> Value:
         shape = (left.rows, right.cols)
@@ -298,9 +312,13 @@ class Graph(Algebra):
         if left.form is Form.DIAGONAL and right.form is Form.DIAGONAL:
             return self.hadamard(left, right)
         if left.form is Form.DIAGONAL:
-            return self.make("scale_rows", left, right, shape=shape)
+            return self.make("scale_rows", left, self.dense(right), shape=shape)
         if right.form is Form.DIAGONAL:
-            return self.make("scale_cols", left, right, shape=shape)
+            return self.make("scale_cols", self.dense(left), right, shape=shape)
+        if left.form is Form.KRONECKER:
+            return blocks.applied(self, left, self.dense(right))
+        if right.form is Form.KRONECKER:
+            return self.transpose(self._multiply(self.transpose(right), self.transpose(left)))
         if right.op == "ones" and right.cols == ONE:
             return self.row_sum(left)
         if left.op == "ones" and left.rows == ONE:

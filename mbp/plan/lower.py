@@ -50,7 +50,9 @@ from mbp.expr.nodes import (
 )
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
+from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
+from mbp.plan.kronecker import has_factor_frame, kronecker_sum
 from mbp.plan.low_rank import LowRank, low_rank
 from mbp.plan.ranges import Range, Ranges, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
@@ -130,7 +132,9 @@ class Lowering:
                 return graph.eye(n)
             case Ones() | Zeros():
                 return graph.make("ones" if isinstance(node, Ones) else "zeros", shape=node.shape)
-            case Sum() | Product() | Frechet() | Scale() | Part(data=(("sym" | "skew"),)):
+            case Sum() | Product() | Frechet() | Kron() | KronLeft() | KronRight() | Scale():
+                return assembled(graph, self._new_terms(node), node.shape)
+            case Part(data=(("sym" | "skew"),)):
                 return assembled(graph, self._new_terms(node), node.shape)
             case Transpose(args=(X,)):
                 return self.value(X) if is_(X, "symmetric") else graph.transpose(self.value(X))
@@ -159,14 +163,10 @@ class Lowering:
             case Stack(data=(axis,)):
                 blocks = [graph.block(self.value(block)) for block in node.args]
                 return graph.make("stack", *blocks, data=(axis,), shape=node.shape)
-            case Kron() | KronLeft() | KronRight():
-                factors = [graph.dense(self.value(factor)) for factor in node.args]
-                name = {Kron: "kron", KronLeft: "kron_left", KronRight: "kron_right"}[type(node)]
-                return graph.make(name, *factors, shape=node.shape)
             case Vec(args=(A,)):
-                return graph.make("vec", graph.dense(self.value(A)), shape=node.shape)
+                return graph.reshape(graph.transpose(self.value(A)), *node.shape)
             case Unvec(args=(x,)):
-                return graph.make("unvec", self.value(x), shape=node.shape)
+                return graph.transpose(graph.reshape(self.value(x), node.cols, node.rows))
             case Output():
                 return self._output(node)
             case Kernel():
@@ -221,7 +221,7 @@ class Lowering:
                 return [term.scaled(number, scalars) for term in inner]
             case Transpose(args=(X,)) if is_(X, "symmetric"):
                 return self._terms(X)
-            case Transpose(args=(Sum() | Product() | Frechet() | Output() as X,)):
+            case Transpose(args=(Sum() | Product() | Frechet() | Kron() | Output() as X,)):
                 return [term.mirrored(graph) for term in self._terms(X)]
             case Transpose(args=(Inverse() as X,)) if self._is_applied(X):
                 return [Term(graph.mirrored(self._inverse(X.args[0])))]
@@ -237,6 +237,12 @@ class Lowering:
                 return self._terms(expression)
             case Product():
                 return self._product_terms(node)
+            case Kron(args=(A, B)):
+                return [Term((graph.kron(self._letter(A), self._letter(B)),))]
+            case KronLeft(args=(G, B)):
+                return self._factor_adjoint(0, G, B, node.shape)
+            case KronRight(args=(A, G)):
+                return self._factor_adjoint(1, G, A, node.shape)
             case Part(data=("sym",), args=(Frechet() as X,)) if X.order == 1:
                 direction = self._symmetric_part(X.directions[0])
                 return self._terms(build.frechet(X.g, X.args[0], X.parameters, direction))
@@ -247,6 +253,22 @@ class Lowering:
         if value.op == "add" and is_column and len({v.shape for v in value.args}) == 1:
             return [Term((term,)) for term in value.args]
         return [] if value.op == "zeros" else [Term((value,))]
+
+    def _letter(self, X: Expr) -> Value:
+        """X as one letter of a word, an inverse as one that is applied."""
+        terms = self._terms(X)
+        is_letter = len(terms) == 1 and terms[0] == Term(terms[0].word[:1])
+        return terms[0].word[0] if is_letter else self.value(X)
+
+    def _factor_adjoint(self, kept: int, G: Expr, B: Expr, shape: tuple[Dim, Dim]) -> list[Term]:
+        """The adjoint of A ⊗ B in A (`kept` 0) or B at each term of G, those formed as one."""
+        adjoint, other = FactorAdjoint(self.graph, kept), self._letter(B)
+        terms = self._terms(G)
+        formed = [t for t in terms if len(t.word) == 1 and t.word[0].form is Form.MATRIX]
+        if len(formed) > 1:
+            whole = Term((assembled(self.graph, formed, G.shape),))
+            terms = [*(t for t in terms if t not in formed), whole]
+        return [Term(adjoint.at(t.word, other, shape), t.number, t.scalars) for t in terms]
 
     def _symmetric_part(self, X: Expr) -> Expr:
         """sym(X), of X = A M Aᵀ as A sym(M) Aᵀ where sym(M) is computed anyway."""
@@ -315,16 +337,20 @@ class Lowering:
         return min(costs) < formed
 
     def _inverse(self, A: Expr) -> Word:
+        graph = self.graph
         if is_(A, "orthogonal"):
             return (self.value(build.transpose(A)),)
         parts = self._low_rank(A)
         if parts is not None:
             return (self._low_rank_inverse(parts),)
+        if has_factor_frame(A):
+            lam, U = self._spectrum(A)
+            return self._framed(graph.invert(lam, False, None), U)
         X = self._ranged_factor(A)
         if X is not None:
             return self._range(X).gram_inverse
         is_definite = is_(A, "positive_definite")
-        return (self.graph.invert(self.value(A), is_definite, _triangle(A)),)
+        return (graph.invert(self.value(A), is_definite, _triangle(A)),)
 
     def _ranged_factor(self, A: Expr) -> Expr | None:
         """X of A = XᵀX, if the range of X is found anyway."""
@@ -338,7 +364,7 @@ class Lowering:
         """Whether the inverse is applied to what it multiplies, not formed first."""
         A = inverse.args[0]
         is_word = self._low_rank(A) is not None or self._ranged_factor(A) is not None
-        return is_word or inverse not in self._formed
+        return is_word or has_factor_frame(A) or inverse not in self._formed
 
     def _low_rank(self, A: Expr) -> LowRank | None:
         if A not in self._low_ranks:
@@ -385,7 +411,11 @@ class Lowering:
             if isinstance(node, Det):
                 return self.value(build.scale(build.det(parts.D), build.det(parts.core)))
             return self.value(build.add(build.logdet(parts.D), build.logdet(parts.core)))
-        A = self.value(node.args[0])
+        match node:
+            case Det(args=(Kron(args=(X, Y)),)) if X.is_square and Y.is_square:
+                return self._determinant_of_factors(X, Y)
+        in_frame = has_factor_frame(node.args[0])
+        A = self._spectrum(node.args[0])[0] if in_frame else self.value(node.args[0])
         name = "det" if isinstance(node, Det) else "logdet"
         if A.form is Form.DIAGONAL or _triangle(node.args[0]):
             pivots = graph.diagonal_of(A)
@@ -396,6 +426,12 @@ class Lowering:
             logs = self._apply("log", graph.diagonal_of(graph.cholesky(A)))
             return graph.scale(graph.number(sp.Integer(2)), graph.sum(logs))
         return graph.make(name, A, shape=(ONE, ONE))
+
+    def _determinant_of_factors(self, X: Expr, Y: Expr) -> Value:
+        """det(X ⊗ Y) = det(X)^q det(Y)^p, X p×p and Y q×q (Matrix Cookbook (516))."""
+        of_X = build.power(build.det(X), build.dim_size(Y.rows))
+        of_Y = build.power(build.det(Y), build.dim_size(X.rows))
+        return self.value(build.scale(of_X, of_Y))
 
     # --- elementwise ------------------------------------------------------------------------
 
@@ -489,7 +525,12 @@ class Lowering:
         graph = self.graph
         if is_(A, "diagonal"):
             return self.value(A), None
+        split = kronecker_sum(A)
+        if split is not None:
+            return self._spectrum_of_factors(*split, divided.X1 + divided.X2)
         match A:
+            case Kron(args=(X, Y)) if is_(X, "symmetric") and is_(Y, "symmetric"):
+                return self._spectrum_of_factors(X, Y, divided.X1 * divided.X2)
             case Frechet() if A.order == 0:
                 lam, U = self._spectrum(A.args[0])
                 symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(A.parameters)}
@@ -515,6 +556,27 @@ class Lowering:
         if is_(A, "positive_semidefinite"):
             lam = graph.make("nonnegative", lam, shape=A.shape, form=Form.DIAGONAL)
         return lam, graph.make("item", call, data=(1,), shape=A.shape)
+
+    def _spectrum_of_factors(
+        self, X: Expr, Y: Expr, joined: sp.Expr
+    ) -> tuple[Value, Value | None]:
+        """The spectrum of X ⊗ Y, of eigenvalues x_i y_j, or of X ⊗ I + I ⊗ Y, of x_i + y_j.
+
+        Both have the eigenvectors U ⊗ V of X and Y (Horn and Johnson, Topics, 4.2.12, 4.4.5).
+        """
+        graph = self.graph
+        (x, U), (y, V) = self._spectrum(X), self._spectrum(Y)
+        points = {divided.X1: graph.column(x), divided.X2: graph.transpose(graph.column(y))}
+        table = self._entrywise(joined, points, (X.rows, Y.rows))
+        n = sp.expand(X.rows * Y.rows)
+        lam = graph.diagonal(graph.reshape(table, n, ONE))
+        if U is None and V is None:
+            return lam, None
+        U, V = U or graph.eye(X.rows), V or graph.eye(Y.rows)
+        frame = graph.kron(U, V)
+        for F in (U, V, frame):
+            graph.replace((graph.transpose(F), F), (graph.eye(F.rows),))
+        return lam, frame
 
     def _squared_singular_values(self, X: Expr) -> tuple[Value, Value]:
         """The spectrum of XᵀX from X = U [σ] Vᵀ; X V is known then as U [σ], to more digits."""
@@ -565,7 +627,7 @@ class Lowering:
         forward = self._forward(node)
         if forward.function == "torch.linalg.eigh" and node.args[0] in self._in_frame_only:
             lam, U = self._spectrum(node.args[0])
-            if U is not None:
+            if U is not None and U.form is Form.MATRIX:
                 return lam if "diagonal" in node.properties else U
         call = graph.make(
             "call", *(graph.dense(self.value(arg)) for arg in node.args),
@@ -763,7 +825,7 @@ def _inverses_formed(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     for root in roots:
         note(root)
     for node in topological(*roots):
-        if isinstance(node, Product | Trace | Scale | Transpose):
+        if isinstance(node, Product | Trace | Scale | Transpose | Kron):
             continue
         for arg in node.args:
             note(arg)

@@ -357,7 +357,8 @@ SIDE, _TALL, _CLASSES = 64, 16, 8
 
 
 _VIEWS = (
-    "transpose", "as_column", "as_diagonal", "column", "ones", "zeros", "eye", "number", "size",
+    "transpose", "reshape", "as_column", "as_diagonal", "column", "ones", "zeros", "eye", "number",
+    "size",
 )  # fmt: skip
 
 

@@ -19,7 +19,8 @@ class Form(Enum):
     the caller's own shape (a vector for a column, no matrix dimensions for a scalar); INVERSE is
     an inverse that is applied by solving and never formed; LOW_RANK_INVERSE is one of a diagonal
     plus a low rank, applied through the rank; PINV is a generalised inverse that is
-    applied by solving least squares, to what stands right of it.
+    applied by solving least squares, to what stands right of it; KRONECKER is A ⊗ B, applied
+    factor by factor.
     """
 
     MATRIX = "matrix"
@@ -30,10 +31,14 @@ class Form(Enum):
     INVERSE = "inverse"
     LOW_RANK_INVERSE = "low_rank_inverse"
     PINV = "pinv"
+    KRONECKER = "kronecker"
 
 
 INVERSES = (Form.INVERSE, Form.LOW_RANK_INVERSE)
 """The forms of a square inverse that is applied, not formed."""
+
+APPLIED = (*INVERSES, Form.KRONECKER)
+"""The forms of what is applied wherever it stands in a product."""
 
 
 @dataclass(frozen=True, eq=False)

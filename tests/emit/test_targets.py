@@ -31,6 +31,8 @@ def test_a_layer_passes_the_same_checks(name, target):
         ("cholesky(X @ X.T + eye(n)) @ diag(diag(X)) + pinv(A) + unvec(vec(X), n, n)", "jax"),
         ("sigmoid(X) + erf(A * X) + A ** 3 + inv(X)", "numpy"),
         ("logdet(X @ X.T + eye(n)) * X / norm(X) + inv(X)", "jax"),
+        ("unvec((kron(A, eye(n)) + kron(X, A)) @ vec(X), n, n)", "numpy"),
+        ("unvec(inv(kron(sym(A), eye(n)) + kron(eye(n), X @ X.T)) @ vec(A), n, n)", "jax"),
     ],
 )
 def test_an_expression_passes_the_same_checks(text, target):
