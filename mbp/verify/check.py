@@ -37,6 +37,7 @@ from mbp.numeric.instances import (
 from mbp.rulebook import RULEBOOK
 from mbp.verify.bridge import emitted_function
 from mbp.verify.differences import BasePoint, Instance, directional_derivatives
+from mbp.verify.forwards import contradictions
 from mbp.verify.gauge import gauged, invariant, motions, verdict
 from mbp.verify.parametrise import parametrise
 from mbp.verify.plain import plain_forward
@@ -118,6 +119,7 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
     emitted = has_all_forwards(layer)
     worst: dict[tuple[str, str], float] = {}
     moves, has_gradient = False, True
+    contradicted: set[str] = set()
     rng = np.random.default_rng(0)
     for sizes in _size_choices(layer, rng):
         for batch in BATCHES if emitted else ((),):
@@ -126,6 +128,7 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
             instance: _Instance | EquationInstance
             if emitted:
                 instance = _Instance(layer, sizes, batch, rng, target)
+                contradicted.update(instance.contradictions())
             else:
                 instance = EquationInstance(layer, sizes, rng)
             for key, error in instance.errors():
@@ -133,6 +136,7 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
             moves = moves or instance.moves
             has_gradient = has_gradient and (instance.has_gradient or not instance.moves)
     notes = [] if emitted else [f"{layer.name}: no forward, so no module to check"]
+    notes += sorted(contradicted)
     notes += verdict(layer.name, layer.derive().gauges, moves, has_gradient)
     rows = [Row(layer.name, x, witness, error) for (x, witness), error in worst.items()]
     order = list(layer.definition.inputs)
@@ -262,6 +266,11 @@ class _Instance:
         named = {str(k): A for k, A in exprs.items()}
         values = plain_forward(named, self.torch_values)
         return {int(k): value for k, value in values.items()}
+
+    def contradictions(self) -> Iterator[str]:
+        """What the forwards of decompositions deny of their definitions at the first sample."""
+        index = next(np.ndindex(*self.batch))
+        return contradictions(list(self.definition.outputs.values()), self.base(index))
 
     def generated(self, values: Mapping[Expr, Tensor]) -> dict[str, Tensor]:
         """The generated module's outputs, as matrices."""

@@ -84,11 +84,20 @@ def test_emitted_losses_are_told_apart_as_well() -> None:
 
 
 def test_a_forward_that_does_not_satisfy_the_equations_fails() -> None:
-    assert not named("half").check().passed
+    report = named("half").check()
+    assert not report.passed
+    (said,) = report.notes
+    assert "'half': the forward contradicts the definition: A = L @ L.T is false; mend" in said
+
+
+def test_a_forward_without_a_declared_property_is_told() -> None:
+    RULEBOOK.add({"root": {**RULES["half"], "forward": ["sqrtm(A)"]}})
+    assert any("L is not lower_triangular" in note for note in named("root").check().notes)
 
 
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in registry()])
 def test_a_built_in_decomposition_is_a_layer_that_passes(name: str) -> None:
     report = named(name).check()
     assert report.passed, str(report)
+    assert not any("contradicts" in note for note in report.notes)
     assert max(row.error for row in report if row.witness == "dot product") < 1e-10
