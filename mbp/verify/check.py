@@ -39,6 +39,7 @@ from mbp.verify.bridge import emitted_function
 from mbp.verify.differences import BasePoint, Instance, directional_derivatives
 from mbp.verify.forwards import contradictions
 from mbp.verify.gauge import gauged, invariant, motions, verdict
+from mbp.verify.magnitude import magnitude
 from mbp.verify.parametrise import parametrise
 from mbp.verify.plain import plain_forward
 from mbp.verify.unforwarded import EquationInstance, has_all_forwards
@@ -59,6 +60,9 @@ TOLERANCES: Mapping[str, float] = {
 
 BATCHES: tuple[tuple[int, ...], ...] = ((), (3,))
 ATTEMPTS = 1000
+_CANCELLED = 1e-2
+"""An output counts as no smaller than this part of its terms: rounding errors are of their size."""
+
 Progress = Callable[[str], None]
 
 
@@ -187,7 +191,20 @@ class _Instance:
         self.gauged = bool(gauged(list(self.definition.outputs.values())))
         self.moves = False
         self.has_gradient = not self.gauged or self._made_invariant()
-        self.size = sum(float(G.norm() * plain[name].norm()) for name, G in self.cotangents.items())
+        self.magnitudes = self._magnitudes()
+        self.size = sum(float(G.norm()) * self.magnitudes[Y] for Y, G in self.cotangents.items())
+
+    def _magnitudes(self) -> dict[str, float]:
+        """Each output's norm, or where its terms cancel `_CANCELLED` times theirs."""
+        outputs = self.definition.outputs
+        nodes = list(topological(*outputs.values()))
+        values = self.plain_values(dict(enumerate(nodes)))
+        norms = {node: float(values[k].norm()) for k, node in enumerate(nodes)}
+        found = {}
+        for name, Y in outputs.items():
+            terms = magnitude(Y, norms)
+            found[name] = max(norms[Y], _CANCELLED * terms) if np.isfinite(terms) else norms[Y]
+        return found
 
     def _sampled(self) -> dict[Var, list[np.ndarray]]:
         """Points of every input, one per batch element, at which the outputs are finite."""
@@ -264,7 +281,7 @@ class _Instance:
     def plain_values(self, exprs: Mapping[int, Expr]) -> dict[int, Tensor]:
         """The values of some expressions of the inputs."""
         named = {str(k): A for k, A in exprs.items()}
-        values = plain_forward(named, self.torch_values)
+        values = plain_forward(named, self.torch_values, self.sizes)
         return {int(k): value for k, value in values.items()}
 
     def contradictions(self) -> Iterator[str]:
@@ -294,7 +311,7 @@ class _Instance:
 
     def errors(self) -> Iterator[tuple[tuple[str, str], float]]:
         """(input, witness) and the relative error there."""
-        forward = _relative(self.generated(self.torch_values), self.plain(self.torch_values))
+        forward = self._forward_error()
         for name in self.definition.differentiable:
             x = self.definition.inputs[name]
             if not self.has_gradient:
@@ -310,6 +327,15 @@ class _Instance:
             yield (name, "differences"), self._against_differences(x, gradient)
             yield (name, "dot product"), self._dot_product(x, gradient)
             yield (name, "gradcheck"), self._gradcheck(x)
+
+    def _forward_error(self) -> float:
+        """The largest error of an output, relative to its size."""
+        found = self.generated(self.torch_values)
+        errors = []
+        for name, value in self.expected.items():
+            size = max(self.magnitudes[name], float(found[name].norm()))
+            errors.append(float((found[name] - value).norm()) / size if size else 0.0)
+        return float(np.max(errors))  # nan if one is
 
     def _gradient(
         self, x: Var, forward: Callable[[Mapping[Expr, Tensor]], dict[str, Tensor]]
@@ -410,13 +436,3 @@ def _matrix(Y: Expr, value: Tensor) -> Tensor:
     if _is_diagonal(Y):
         return torch.diag_embed(value)
     return value[..., None] if Y.cols == ONE else value
-
-
-def _relative(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
-    distances = [_distance(found[name], value) for name, value in expected.items()]
-    return float(np.max(distances))  # nan if one is
-
-
-def _distance(found: Tensor, expected: Tensor) -> float:
-    scale = max(float(expected.norm()), float(found.norm()))
-    return float((found - expected).norm()) / scale if scale else 0.0

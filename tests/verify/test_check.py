@@ -1,6 +1,7 @@
 """`check` of decompositions: with and without a forward, blind to a gauge or not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,32 @@ def test_a_forward_that_does_not_satisfy_the_equations_fails() -> None:
 def test_a_forward_without_a_declared_property_is_told() -> None:
     RULEBOOK.add({"root": {**RULES["half"], "forward": ["sqrtm(A)"]}})
     assert any("L is not lower_triangular" in note for note in named("root").check().notes)
+
+
+ZERO = {
+    "A @ (inv(A) @ b) - b": {"A": "n n invertible", "b": "n"},
+    "exp(b) * exp(-b) - ones(n)": {"b": "n"},
+    "logm(S) - 2 * logm(sqrtm(S))": {"S": "n n positive_definite"},
+}
+
+
+@pytest.mark.parametrize("text", ZERO)
+def test_a_layer_that_is_zero_but_for_rounding_passes(text: str) -> None:
+    report = checked(text, **ZERO[text])
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize(
+    ("fault", "witnesses"),
+    [(lambda b: 1e-8 + 0 * b, {"forward"}), (lambda b: 1e-6 * b * b, {"forward", "autograd"})],
+)
+def test_an_error_in_a_layer_that_is_zero_is_found(
+    fault: Callable[[Any], Any], witnesses: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = Layer.from_text("exp(b) * exp(-b) - ones(n)", b="n")
+    right = layer.compile().layer
+    monkeypatch.setattr(layer.compile(), "layer", lambda b: right(b) + fault(b))
+    assert witnesses <= {row.witness for row in layer.check() if not row.passed}
 
 
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in registry()])
