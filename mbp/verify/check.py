@@ -35,6 +35,7 @@ from mbp.numeric.instances import (
     size_test,
 )
 from mbp.rulebook import RULEBOOK
+from mbp.verify.admissible import unmet_condition
 from mbp.verify.bridge import emitted_function
 from mbp.verify.differences import BasePoint, Instance, directional_derivatives
 from mbp.verify.forwards import contradictions
@@ -116,8 +117,9 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
 
     Where a decomposition has no forward, so that there is no module, verifies the derivation from
     the defining equations (`mbp.verify.unforwarded`).
-    Sizes cover square, tall and wide inputs where the layer allows them. `progress` is told what
-    is being checked. Raises MbpError when no admissible instance can be found.
+    Sizes cover square, tall and wide inputs where the layer allows them; the report notes which are
+    left out because the derivation does not hold there. `progress` is told what is being checked.
+    Raises MbpError when no admissible instance can be found.
     """
     say = progress or (lambda what: None)
     emitted = has_all_forwards(layer)
@@ -125,10 +127,10 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
     moves, has_gradient = False, True
     contradicted: set[str] = set()
     rng = np.random.default_rng(0)
-    for sizes in _size_choices(layer, rng):
+    choices, left_out = _admissible(layer, _size_choices(layer, rng))
+    for sizes in choices:
         for batch in BATCHES if emitted else ((),):
-            shape = ", ".join(f"{name}={size}" for name, size in sizes.items())
-            say(f"{layer.name} ({shape}, batch {batch})")
+            say(f"{layer.name} ({_sizes_text(sizes)}, batch {batch})")
             instance: _Instance | EquationInstance
             if emitted:
                 instance = _Instance(layer, sizes, batch, rng, target)
@@ -140,7 +142,7 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
             moves = moves or instance.moves
             has_gradient = has_gradient and (instance.has_gradient or not instance.moves)
     notes = [] if emitted else [f"{layer.name}: no forward, so no module to check"]
-    notes += sorted(contradicted)
+    notes += [*left_out, *sorted(contradicted)]
     notes += verdict(layer.name, layer.derive().gauges, moves, has_gradient)
     rows = [Row(layer.name, x, witness, error) for (x, witness), error in worst.items()]
     order = list(layer.definition.inputs)
@@ -164,6 +166,27 @@ def _size_choices(layer: Layer, rng: np.random.Generator) -> list[dict[str, int]
     if len(names) > 1 and fits(equal) and not grouped:
         choices.append(equal)
     return choices
+
+
+def _admissible(
+    layer: Layer, choices: list[dict[str, int]]
+) -> tuple[list[dict[str, int]], list[str]]:
+    """The sizes at which the derivation holds, and what is to be said of the others.
+
+    All of them where it holds at none: a layer that is never admissible is not to pass.
+    """
+    unmet = [(sizes, unmet_condition(layer, sizes)) for sizes in choices]
+    kept = [sizes for sizes, condition in unmet if condition is None]
+    said = "was not checked" if kept else "is checked, but its derivation does not hold,"
+    notes = [
+        f"{layer.name} {said} at {_sizes_text(sizes)}, where nothing meets: {condition}"
+        for sizes, condition in unmet if condition is not None
+    ]
+    return kept or choices, notes
+
+
+def _sizes_text(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={size}" for name, size in sizes.items())
 
 
 class _Instance:

@@ -122,6 +122,27 @@ def test_an_error_in_a_layer_that_is_zero_is_found(
     assert witnesses <= {row.witness for row in layer.check() if not row.passed}
 
 
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("svd(A.T @ B)[0] @ svd(A.T @ B)[2].T", "B.T @ A @ A.T @ B positive_definite"),
+        ("polar(A.T @ B)[0]", "A.T @ B full_column_rank"),
+    ],
+)
+def test_sizes_at_which_a_derivation_does_not_hold_are_left_out(text: str, condition: str) -> None:
+    layer = Layer.from_text(text, A="m d", B="m d")
+    report = layer.check()
+    assert condition in layer.derive().conditions
+    assert report.passed, str(report)
+    assert any(note.endswith(f"where nothing meets: {condition}") for note in report.notes)
+
+
+def test_a_derivation_that_holds_nowhere_fails() -> None:
+    report = checked("logdet(v @ v.T)", v="n")
+    assert not report.passed
+    assert "its derivation does not hold, at" in report.notes[0]
+
+
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in registry()])
 def test_a_built_in_decomposition_is_a_layer_that_passes(name: str) -> None:
     report = named(name).check()
