@@ -40,6 +40,8 @@ from mbp.expr.build import (
     sumsq,
     sym,
     tr,
+    tril,
+    triu,
     unvec,
     vec,
     vstack,
@@ -63,9 +65,10 @@ from mbp.expr.elementwise import (
     tan,
     tanh,
 )
-from mbp.expr.foreign import here
+from mbp.expr.foreign import in_python
 from mbp.expr.nodes import Expr
 from mbp.expr.scalar import is_readable
+from mbp.rulebook import RULEBOOK
 
 if TYPE_CHECKING:
     from mbp.referee import claim
@@ -78,7 +81,7 @@ __all__ = [
     "inner", "inv", "invsqrtm", "kron", "kron_left", "kron_right", "layer", "load_rules", "log",
     "logdet", "logm", "map_scalar", "matfun", "norm", "ones", "parse", "pinv", "powm", "projector",
     "relu", "rule", "sigmoid", "sign", "sin", "skew", "sqrt", "sqrtm", "sum", "sumsq", "sym", "tan",
-    "tanh", "tr", "unvec", "vec", "vstack", "zeros",
+    "tanh", "tr", "tril", "triu", "unvec", "vec", "vstack", "zeros",
 ]  # fmt: skip
 
 
@@ -90,5 +93,6 @@ def __getattr__(name: str) -> Any:
         return claim
     if not name.startswith("_") and is_readable(name):
         return partial(apply, name)
-    right = f"; it is written {hint}" if (hint := here(name)) else ""
+    hint = in_python(name, RULEBOOK.decompositions)
+    right = f"; it is written {hint}" if hint else ""
     raise AttributeError(f"module 'mbp' has no attribute {name!r}{right}")

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -130,13 +131,15 @@ def _layer_of_file(path: Path, name: str) -> Layer:
 
 
 def _executed(path: Path) -> ModuleType:
+    """The user's file as a module; what it prints goes to stderr, for stdout is the answer's."""
     spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
-        spec.loader.exec_module(module)
+        with redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the file is the user's: leaving is a fault as well
         raise _fault(path, error) from error
     finally:

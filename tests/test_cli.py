@@ -100,6 +100,14 @@ def test_a_layer_of_a_users_file_is_found(tmp_path, capsys):
     assert "mine.py:NAME" not in refused(["derive", str(file)], capsys)
 
 
+def test_what_a_users_file_prints_is_no_part_of_the_answer(tmp_path, capsys):
+    file = tmp_path / "own.py"
+    file.write_text(f"print('loading')\n{LAYER}")
+    assert main(["derive", f"{file}:mine", "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["layer"] == "mine" and captured.err == "loading\n"
+
+
 @pytest.mark.parametrize(("body", "line", "said"), [
     ("x = 1\n1/0\n", 2, "ZeroDivisionError"),
     ("x = 1\n\ndef (:\n", 3, "invalid syntax"),

@@ -66,8 +66,11 @@ class Conditions:
             self.texts += [text for text in texts if text not in self.texts]
 
     def _of_output(self, node: Output) -> Iterator[str]:
+        rule = RULEBOOK.decompositions[node.rule]
+        for x, A in zip(rule.inputs, node.args, strict=True):
+            yield from (f"{A} {prop}" for prop in x.properties if not is_(A, prop))
         replacement, dims = letters_at(node, build.variation)
-        for c in variation_of(RULEBOOK.decompositions[node.rule]).denominators:
+        for c in variation_of(rule).denominators:
             if c.larger is not None:
                 above, below = (sp.sympify(n).xreplace(dims) for n in c.larger)
                 if (above - below).is_nonpositive:

@@ -568,6 +568,22 @@ def skew(A: Expr) -> Expr:
     return part("skew", A)
 
 
+def tril(A: Expr, k: int = 0) -> Expr:
+    """The lower triangle of A, with k = -1 without the diagonal; raises MbpError for other k."""
+    return _triangle("lower", A, k, strict=-1)
+
+
+def triu(A: Expr, k: int = 0) -> Expr:
+    """The upper triangle of A, with k = 1 without the diagonal; raises MbpError for other k."""
+    return _triangle("upper", A, k, strict=1)
+
+
+def _triangle(kind: str, A: Expr, k: int, strict: int) -> Expr:
+    if k not in (0, strict):
+        raise MbpError(f"the {kind} triangle is taken with k = 0 or k = {strict}, not k = {k!r}")
+    return part(f"strictly_{kind}" if k else kind, A)
+
+
 def diagpart(A: Expr) -> Expr:
     """A_diag, A with its off-diagonal entries set to 0."""
     return part("diag", A)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from mbp.errors import MbpError
@@ -18,14 +18,18 @@ _HERE: Mapping[str, str] = {
     "matrix_power": "powm(A, p)", "mean": "sum(x) / tr(eye(n))", "mm": "A @ B", "mT": "A.T",
     "multiply": "A * B", "mv": "A @ x", "outer": "x @ y.T", "pow": "A ** p", "power": "A ** p",
     "prod": "exp(sum(log(x)))", "ravel": "vec(A)", "reshape": "unvec(x, m, n)",
-    "slogdet": "logdet(A)", "softmax": "exp(x) / sum(exp(x))", "square": "A ** 2",
-    "trace": "tr(A)", "transpose": "A.T", "vdot": "inner(x, y)", "view": "unvec(x, m, n)",
+    "slogdet": "logdet(A)", "softmax": "exp(x) / sum(exp(x))", "solve": "inv(A) @ B",
+    "square": "A ** 2", "svdvals": "svd(A)[1]", "trace": "tr(A)", "transpose": "A.T",
+    "vdot": "inner(x, y)", "view": "unvec(x, m, n)",
 }  # fmt: skip
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
     "divide": operator.truediv, "matmul": operator.matmul, "power": operator.pow,
 }  # fmt: skip
+
+_DECOMPOSITIONS = frozenset({"cholesky", "eig", "ldl", "polar", "qr", "svd"})
+"""The decompositions that other libraries call as they are called here."""
 
 _INVERSE = {f"arc{f}": f"a{f}" for f in ("sin", "cos", "tan", "sinh", "cosh", "tanh")}
 
@@ -42,9 +46,20 @@ def here(name: str) -> str | None:
     return f"{name}(A)" if known else None
 
 
+def in_python(name: str, decompositions: Container[str] = _DECOMPOSITIONS) -> str | None:
+    """The same with a decomposition called as in Python: `mbp.rule("eig")(A)` for `eigh`."""
+    from mbp.expr.parser import FUNCTION_NAMES
+
+    name = name.removeprefix("linalg_")
+    hint = f"{name}(A)" if name in decompositions else here(name)
+    function, _, rest = (hint or "").partition("(")
+    called = function in decompositions and function not in FUNCTION_NAMES
+    return f'mbp.rule("{function}")({rest}' if called else hint
+
+
 def refusal(library: str, name: str) -> MbpError:
     """The error for a library's function of an expression."""
-    hint = here(name)
+    hint = in_python(name)
     right = f"; write {hint}, with mbp's functions" if hint else ""
     return MbpError(f"{library}'s {name} computes with numbers, not with expressions{right}")
 

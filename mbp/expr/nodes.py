@@ -107,7 +107,7 @@ class Expr:
         raise _foreign().refusal("PyTorch", function.__name__)
 
     def __getattr__(self, name: str) -> Any:
-        hint = None if name.startswith("_") else _foreign().here(name)
+        hint = None if name.startswith("_") else _foreign().in_python(name)
         right = f"; write {hint}, with mbp's functions" if hint else ""
         raise AttributeError(f"a matrix expression has no attribute {name!r}{right}")
 

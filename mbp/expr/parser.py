@@ -295,13 +295,12 @@ class _Reader:
         return build.frechet(body, A, tuple(operands[:q]), *operands[q:])
 
     def _triangle(self, node: ast.AST, name: str, args: list[ast.expr]) -> Expr:
-        kind = "lower" if name == "tril" else "upper"
-        strict = {"tril": "-1", "triu": "1"}[name]
+        make, strict = {"tril": (build.tril, -1), "triu": (build.triu, 1)}[name]
         match args:
             case [A]:
-                return build.part(kind, self.read(A))
-            case [A, offset] if ast.unparse(offset) == strict:
-                return build.part(f"strictly_{kind}", self.read(A))
+                return make(self.read(A))
+            case [A, offset] if ast.unparse(offset) == str(strict):
+                return make(self.read(A), strict)
         raise self.fault(node, f"{name} is called as {name}(A) or {name}(A, {strict})")
 
     def dimension(self, node: ast.AST) -> Dim:

@@ -250,12 +250,15 @@ def _primed(letter: str) -> Iterator[str]:
 
 
 def declared(node: Expr) -> str:
-    """The declaration of `node`: its shape and the least properties that imply all known ones."""
+    """The declaration of `node`: its shape and the least properties that imply all known ones.
+
+    Of a scalar only its sign is told: as a 1×1 matrix it is symmetric anyway.
+    """
     if isinstance(node, Var):
         return declaration_text(node)
-    known = [p for p in VOCABULARY.names if p != "constant" and is_(node, p)]
-    minimal = VOCABULARY.minimal(known)
-    return declaration_text(node, minimal)
+    candidates = ("positive", "nonnegative") if node.is_scalar else VOCABULARY.names
+    known = [p for p in candidates if p != "constant" and is_(node, p)]
+    return declaration_text(node, tuple(p for p in VOCABULARY.minimal(known) if p in candidates))
 
 
 def _definitions(derivation: Derivation) -> Iterator[tuple[str, Expr]]:

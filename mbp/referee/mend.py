@@ -71,7 +71,7 @@ def slip(
             enough = Level.FUNCTIONAL if partly else Level.HOLDS
             if level < enough or (found is not None and level <= found.level):
                 continue
-            found = Slip(what, mended.text, _needed(mended, trial, level), level)
+            found = Slip(what, mended.printed, _needed(mended, trial, level), level)
             if level is Level.HOLDS:
                 return found
         if found is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from mbp.errors import MbpError, ShapeError
 from mbp.expr.dims import ONE, Dim, dim_names, shape_text
 from mbp.expr.nodes import Data, Expr, Map, Shape, Var, Variation, topological
 from mbp.expr.parser import parse
+from mbp.expr.text import text
 from mbp.rulebook import RULEBOOK
 
 
@@ -222,6 +224,14 @@ class Claim:
     def expressions(self) -> tuple[Expr, ...]:
         """Everything that must have a value, inputs included."""
         return (*self.sides, *self.differentiated, *self.setting.inputs.values())
+
+    @property
+    def printed(self) -> str:
+        """The formula in the letters that were written, with one number before each term."""
+        tree = ast.parse(self.text.strip(), mode="eval")
+        written = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        letters = {A: name for name, A in self.setting.names.items() if name in written}
+        return text(self.formula, letters)
 
     def mended(self, text: str) -> Claim:
         """The same claim with another formula; raises MbpError when that cannot be read."""

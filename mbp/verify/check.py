@@ -35,9 +35,12 @@ from mbp.numeric.instances import (
     size_test,
 )
 from mbp.rulebook import RULEBOOK
+from mbp.verify.admissible import unmet_condition
 from mbp.verify.bridge import emitted_function
 from mbp.verify.differences import BasePoint, Instance, directional_derivatives
+from mbp.verify.forwards import contradictions
 from mbp.verify.gauge import gauged, invariant, motions, verdict
+from mbp.verify.magnitude import magnitude
 from mbp.verify.parametrise import parametrise
 from mbp.verify.plain import plain_forward
 from mbp.verify.unforwarded import EquationInstance, has_all_forwards
@@ -58,6 +61,9 @@ TOLERANCES: Mapping[str, float] = {
 
 BATCHES: tuple[tuple[int, ...], ...] = ((), (3,))
 ATTEMPTS = 1000
+_CANCELLED = 1e-2
+"""An output counts as no smaller than this part of its terms: rounding errors are of their size."""
+
 Progress = Callable[[str], None]
 
 
@@ -111,21 +117,24 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
 
     Where a decomposition has no forward, so that there is no module, verifies the derivation from
     the defining equations (`mbp.verify.unforwarded`).
-    Sizes cover square, tall and wide inputs where the layer allows them. `progress` is told what
-    is being checked. Raises MbpError when no admissible instance can be found.
+    Sizes cover square, tall and wide inputs where the layer allows them; the report notes which are
+    left out because the derivation does not hold there. `progress` is told what is being checked.
+    Raises MbpError when no admissible instance can be found.
     """
     say = progress or (lambda what: None)
     emitted = has_all_forwards(layer)
     worst: dict[tuple[str, str], float] = {}
     moves, has_gradient = False, True
+    contradicted: set[str] = set()
     rng = np.random.default_rng(0)
-    for sizes in _size_choices(layer, rng):
+    choices, left_out = _admissible(layer, _size_choices(layer, rng))
+    for sizes in choices:
         for batch in BATCHES if emitted else ((),):
-            shape = ", ".join(f"{name}={size}" for name, size in sizes.items())
-            say(f"{layer.name} ({shape}, batch {batch})")
+            say(f"{layer.name} ({_sizes_text(sizes)}, batch {batch})")
             instance: _Instance | EquationInstance
             if emitted:
                 instance = _Instance(layer, sizes, batch, rng, target)
+                contradicted.update(instance.contradictions())
             else:
                 instance = EquationInstance(layer, sizes, rng)
             for key, error in instance.errors():
@@ -133,6 +142,7 @@ def check(layer: Layer, progress: Progress | None = None, target: str = "torch")
             moves = moves or instance.moves
             has_gradient = has_gradient and (instance.has_gradient or not instance.moves)
     notes = [] if emitted else [f"{layer.name}: no forward, so no module to check"]
+    notes += [*left_out, *sorted(contradicted)]
     notes += verdict(layer.name, layer.derive().gauges, moves, has_gradient)
     rows = [Row(layer.name, x, witness, error) for (x, witness), error in worst.items()]
     order = list(layer.definition.inputs)
@@ -156,6 +166,27 @@ def _size_choices(layer: Layer, rng: np.random.Generator) -> list[dict[str, int]
     if len(names) > 1 and fits(equal) and not grouped:
         choices.append(equal)
     return choices
+
+
+def _admissible(
+    layer: Layer, choices: list[dict[str, int]]
+) -> tuple[list[dict[str, int]], list[str]]:
+    """The sizes at which the derivation holds, and what is to be said of the others.
+
+    All of them where it holds at none: a layer that is never admissible is not to pass.
+    """
+    unmet = [(sizes, unmet_condition(layer, sizes)) for sizes in choices]
+    kept = [sizes for sizes, condition in unmet if condition is None]
+    said = "was not checked" if kept else "is checked, but its derivation does not hold,"
+    notes = [
+        f"{layer.name} {said} at {_sizes_text(sizes)}, where nothing meets: {condition}"
+        for sizes, condition in unmet if condition is not None
+    ]
+    return kept or choices, notes
+
+
+def _sizes_text(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={size}" for name, size in sizes.items())
 
 
 class _Instance:
@@ -183,7 +214,20 @@ class _Instance:
         self.gauged = bool(gauged(list(self.definition.outputs.values())))
         self.moves = False
         self.has_gradient = not self.gauged or self._made_invariant()
-        self.size = sum(float(G.norm() * plain[name].norm()) for name, G in self.cotangents.items())
+        self.magnitudes = self._magnitudes()
+        self.size = sum(float(G.norm()) * self.magnitudes[Y] for Y, G in self.cotangents.items())
+
+    def _magnitudes(self) -> dict[str, float]:
+        """Each output's norm, or where its terms cancel `_CANCELLED` times theirs."""
+        outputs = self.definition.outputs
+        nodes = list(topological(*outputs.values()))
+        values = self.plain_values(dict(enumerate(nodes)))
+        norms = {node: float(values[k].norm()) for k, node in enumerate(nodes)}
+        found = {}
+        for name, Y in outputs.items():
+            terms = magnitude(Y, norms)
+            found[name] = max(norms[Y], _CANCELLED * terms) if np.isfinite(terms) else norms[Y]
+        return found
 
     def _sampled(self) -> dict[Var, list[np.ndarray]]:
         """Points of every input, one per batch element, at which the outputs are finite."""
@@ -260,8 +304,13 @@ class _Instance:
     def plain_values(self, exprs: Mapping[int, Expr]) -> dict[int, Tensor]:
         """The values of some expressions of the inputs."""
         named = {str(k): A for k, A in exprs.items()}
-        values = plain_forward(named, self.torch_values)
+        values = plain_forward(named, self.torch_values, self.sizes)
         return {int(k): value for k, value in values.items()}
+
+    def contradictions(self) -> Iterator[str]:
+        """What the forwards of decompositions deny of their definitions at the first sample."""
+        index = next(np.ndindex(*self.batch))
+        return contradictions(list(self.definition.outputs.values()), self.base(index))
 
     def generated(self, values: Mapping[Expr, Tensor]) -> dict[str, Tensor]:
         """The generated module's outputs, as matrices."""
@@ -285,7 +334,7 @@ class _Instance:
 
     def errors(self) -> Iterator[tuple[tuple[str, str], float]]:
         """(input, witness) and the relative error there."""
-        forward = _relative(self.generated(self.torch_values), self.plain(self.torch_values))
+        forward = self._forward_error()
         for name in self.definition.differentiable:
             x = self.definition.inputs[name]
             if not self.has_gradient:
@@ -301,6 +350,15 @@ class _Instance:
             yield (name, "differences"), self._against_differences(x, gradient)
             yield (name, "dot product"), self._dot_product(x, gradient)
             yield (name, "gradcheck"), self._gradcheck(x)
+
+    def _forward_error(self) -> float:
+        """The largest error of an output, relative to its size."""
+        found = self.generated(self.torch_values)
+        errors = []
+        for name, value in self.expected.items():
+            size = max(self.magnitudes[name], float(found[name].norm()))
+            errors.append(float((found[name] - value).norm()) / size if size else 0.0)
+        return float(np.max(errors))  # nan if one is
 
     def _gradient(
         self, x: Var, forward: Callable[[Mapping[Expr, Tensor]], dict[str, Tensor]]
@@ -401,13 +459,3 @@ def _matrix(Y: Expr, value: Tensor) -> Tensor:
     if _is_diagonal(Y):
         return torch.diag_embed(value)
     return value[..., None] if Y.cols == ONE else value
-
-
-def _relative(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
-    distances = [_distance(found[name], value) for name, value in expected.items()]
-    return float(np.max(distances))  # nan if one is
-
-
-def _distance(found: Tensor, expected: Tensor) -> float:
-    scale = max(float(expected.norm()), float(found.norm()))
-    return float((found - expected).norm()) / scale if scale else 0.0

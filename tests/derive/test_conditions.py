@@ -45,6 +45,9 @@ def test_built_in_layers_state_their_conditions(name: str) -> None:
         ("sqrt(X)", {"X": "n"}, ("positive(X)",)),
         ("sum(1 / x)", {"x": "n"}, ("nonzero(x)",)),
         ("sum(1 / x)", {"x": "n constant"}, ()),
+        ("cholesky(sym(X))", {"X": "n n"}, ("sym(X) positive_definite",)),
+        ("polar(X)[0]", {"X": "m n"}, ("X full_column_rank",)),
+        ("polar(X)[0]", {"X": "m n full_column_rank"}, ()),
     ],
 )
 def test_conditions_are_said_of_the_arguments_at_hand(

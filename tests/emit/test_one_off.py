@@ -11,6 +11,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from mbp.api import one_off_layer
 from mbp.emit import emit_text, load
 from mbp.errors import MbpError
+from mbp.verify.bridge import emitted_function
 
 DTYPE = torch.float64
 
@@ -131,3 +132,30 @@ def test_an_output_without_cotangent_counts_as_zero(text):
     A = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
     (grad,) = torch.autograd.grad(_WithoutGradient.apply(layer(A)).sum(), A)
     assert torch.equal(grad, torch.zeros_like(A))
+
+
+@pytest.mark.parametrize("target", ["torch", "numpy"])
+@pytest.mark.parametrize("empty", [((2, 3), (0, 4)), ((0, 3), (4, 2)), ((2, 0), (4, 0))])
+def test_a_kronecker_product_of_empty_matrices_has_empty_gradients(empty, target):
+    layer = one_off_layer("kron(A, B)", {"A": "m n", "B": "p q"}, "product")
+    function = emitted_function(layer, target)
+    A, B = (torch.ones(*shape, dtype=DTYPE, requires_grad=True) for shape in empty)
+    function(A=A, B=B).sum().backward()
+    assert (A.grad.shape, B.grad.shape) == empty and not A.grad.any() and not B.grad.any()
+
+
+@pytest.mark.parametrize("target", ["torch", "numpy"])
+@pytest.mark.parametrize(
+    ("text", "rows", "said"),
+    [
+        ("sumsq(X) / (2 * tr(eye(m)))", 0, "needs m != 0, not m = 0"),
+        ("X / sqrt(tr(eye(m)) - 1)", 1, "needs m - 1 != 0, not m = 1"),
+        ("log(tr(eye(m))) * X", 0, "needs m != 0, not m = 0"),
+    ],
+)
+def test_a_dimension_that_is_divided_by_is_asked_for(text, rows, said, target):
+    layer = one_off_layer(text, {"X": "m n"}, "scaled")
+    function = emitted_function(layer, target)
+    with pytest.raises(ValueError, match=said):
+        function(X=torch.ones(rows, 3, dtype=DTYPE))
+    assert torch.isfinite(function(X=torch.ones(4, 3, dtype=DTYPE))).all()

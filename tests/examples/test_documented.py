@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mbp.emit.module import class_name
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -18,3 +20,8 @@ def test_python_blocks_run_in_order(
     source = tmp_path / "page.py"  # mbp reads a layer's source
     source.write_text("\n".join(blocks))
     exec(compile(source.read_text(), source, "exec"), {"__name__": "page"})
+
+
+def test_layers_and_their_classes_are_named_as_documented() -> None:
+    pairs = re.findall(r"`(\w+)`\s+gives `(\w+)`", (ROOT / "docs/training.md").read_text())
+    assert pairs and all(class_name(layer) == cls for layer, cls in pairs)

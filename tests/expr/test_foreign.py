@@ -56,6 +56,32 @@ def test_every_scalar_function_of_the_grammar_is_one_of_the_package():
         mbp.trace(X)
 
 
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [("svd", 'mbp.rule("svd")(A)'), ("eigh", 'mbp.rule("eig")(A)'), ("solve", "inv(A) @ B"),
+     ("svdvals", 'mbp.rule("svd")(A)[1]'), ("ldl", 'mbp.rule("ldl")(A)')],
+)  # fmt: skip
+def test_a_decomposition_is_told_as_it_is_called_in_python(name, called):
+    with pytest.raises(AttributeError) as told:
+        getattr(mbp, name)
+    assert str(told.value).endswith(f"it is written {called}")
+
+
+@pytest.mark.parametrize(
+    "function", [np.linalg.svd, np.linalg.qr, torch.linalg.svd, torch.linalg.eigh]
+)
+def test_a_decomposition_of_another_library_names_the_call_here(function):
+    with pytest.raises(mbp.MbpError, match=r'write mbp\.rule\("\w+"\)\(A\)'):
+        function(X)
+
+
+def test_triangles_are_functions_of_the_package():
+    assert mbp.tril(X) is mbp.parse("tril(X)", X="n n")
+    assert mbp.triu(X, 1) is mbp.parse("triu(X, 1)", X="n n")
+    with pytest.raises(mbp.MbpError, match="k = 0 or k = -1"):
+        mbp.tril(X, 2)
+
+
 @pytest.mark.parametrize("name", _HERE)
 def test_a_name_from_elsewhere_is_told_how_it_is_written(name):
     text = name if len(name) == 1 else f"{name}(X)"

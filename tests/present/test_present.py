@@ -260,3 +260,13 @@ def test_json_writes_pi_as_a_number():
     slope = json.loads(derived.to_json())["gradients"]["x"]
     assert "pi" not in slope
     assert "3.14159" in slope
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("logdet(X)", "scalar"), ("sumsq(X)", "scalar nonnegative"), ("exp(tr(X))", "scalar positive"),
+     ("X @ X", "n n positive_semidefinite")],
+)  # fmt: skip
+def test_of_a_scalar_output_only_its_sign_is_declared(text, shown):
+    layer = mbp.Layer.from_text(text, X="n n symmetric")
+    assert json.loads(layer.derive().to_json())["outputs"] == {"Y": shown}

@@ -62,6 +62,18 @@ def test_the_right_formula_holds(claim):
     assert restated(claim, formula).holds
 
 
+@pytest.mark.parametrize(
+    ("expression", "stated", "right"),
+    [
+        ("sumsq(A @ x - b) / 2", "2 * A.T @ (A @ x - b)", "A.T @ (A @ x - b)"),
+        ("sumsq(A @ x - b)", "-A.T @ (A @ x - b) * 2", "2 * A.T @ (A @ x - b)"),
+    ],
+)
+def test_the_right_formula_has_one_number_in_front(expression, stated, right):
+    verdict = mbp.claim(expression, gradient="x", is_=stated, A="m n", x="n", b="m")
+    assert verdict.correct == right and verdict.mend.endswith(f": {right}")
+
+
 def test_a_difference_that_only_50_digits_show_is_one():
     verdict = mbp.claim("inv(A) == inv(A + 1e-13 * eye(n))", A="n n invertible")
     assert verdict.verdict == "wrong"
