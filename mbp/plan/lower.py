@@ -146,8 +146,9 @@ class Lowering:
             case Trace(args=(Output() as P,)) if projects(P):
                 return self._range(P.args[0]).rank
             case Trace(args=(X,)):
-                traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
-                return graph.add(*traces) if traces else graph.number(sp.Integer(0))
+                return self._trace(X)
+            case Inner(args=(Eye(), X)) | Inner(args=(X, Eye())):
+                return self._trace(X)
             case Inner():
                 return self._inner(node)
             case Diag(args=(v,)):
@@ -352,6 +353,11 @@ class Lowering:
         letter = graph.invert_low_rank(inverse, without_identities((U, *core, M, V)))
         graph.replace((letter, U), (inverse, U, *core))
         return letter
+
+    def _trace(self, X: Expr) -> Value:
+        graph = self.graph
+        traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
+        return graph.add(*traces) if traces else graph.number(sp.Integer(0))
 
     def _inner(self, node: Inner) -> Value:
         A, B = node.args

@@ -88,11 +88,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wide:
-    """The plan of the same layer where `rows` is less than each of `cols`."""
+    """The plan of the same layer where each of the shapes has fewer rows than columns."""
 
     plan: Plan
-    rows: Dim
-    cols: tuple[Dim, ...]
+    shapes: tuple[tuple[Dim, Dim], ...]
 
 
 def planned(
