@@ -23,6 +23,7 @@ from mbp.expr.nodes import (
     topological,
 )  # fmt: skip
 from mbp.plan.gram import Gram, as_gram, letters, mirrored
+from mbp.plan.powers import integer_power
 from mbp.simplify import simplify
 
 
@@ -47,8 +48,9 @@ def pushed_through(definition: Definition) -> Pushed | None:
         g(A) = g(ε) I + Fᵀ φ(B) F
 
     They hold for every F and every g that is finite at ε (Higham, Functions of Matrices, theorem
-    1.35). The last, whose φ loses digits where FFᵀ is small, is used where no other applies. None
-    where no matrix function has such an argument.
+    1.35). The last, whose φ loses digits where FFᵀ is small, is used where no other applies, and
+    not for integer powers, which are applied through the rank. None where no matrix function has
+    such an argument.
     """
     outputs = {name: simplify(Y) for name, Y in definition.outputs.items()}
     functions = _functions(outputs)
@@ -75,7 +77,7 @@ def _pushed(node: Expr, args: tuple[Expr, ...], functions: Mapping[Expr, _Functi
         case Product():
             return _past_factors(list(zip(node.args, args, strict=True)), functions)
     found = functions.get(node)
-    if found is not None and found.is_matrix_function:
+    if isinstance(node, Frechet) and found is not None and integer_power(node) is None:
         return found.around()
     return build.rebuild(node, args)
 
