@@ -240,6 +240,10 @@ class ModuleText:
             found |= fresh
         return found
 
+    def _size(self, n: Dim) -> str:
+        """The text that reads a dimension off the inputs."""
+        return str(n.xreplace({symbol: sp.Symbol(text) for symbol, text in self._dims.items()}))
+
     def _is_vector(self, name: str) -> bool:
         x = self.inputs[name]
         return name in self.plan.vectors or (x.cols == ONE and not x.is_scalar)
@@ -270,11 +274,11 @@ class ModuleText:
             None if keep is None else saved, None if known is None else saved, (), like,
         )  # fmt: skip
         self.others.append(other)
-        rows, *sides = (self._dims[n] for n in (self.plan.wide.rows, *self.plan.wide.cols))
-        cols = sides[0] if len(sides) == 1 else f"min({', '.join(sides)})"
+        sides = ((self._size(rows), self._size(cols)) for rows, cols in self.plan.wide.shapes)
+        condition = " and ".join(f"{rows} < {cols}" for rows, cols in sides)
         call = f"return {other.name}({', '.join(other.parameters)})"
-        branch = (f"if {rows} < {cols}:", f"    {call}")
-        used = {*first.parameters, *other.parameters, *re.findall(r"\w+", rows + cols)}
+        branch = (f"if {condition}:", f"    {call}")
+        used = {*first.parameters, *other.parameters, *re.findall(r"\w+", condition)}
         return replace(
             first,
             tensors=tuple(t for t in dict.fromkeys(tensors) if t in used),

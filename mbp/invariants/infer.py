@@ -427,12 +427,15 @@ def _inverse_squares(H: Expr) -> tuple[Expr, ...]:
     if isinstance(H, Ones):
         return (build.power(build.tr(build.eye(H.rows)), minus),)
     if H.cols == ONE:
-        return build.power(build.sumsq(H), minus), build.power(build.matmul(turned, H), minus)
-    found = build.inv(build.matmul(turned, H))
+        found = build.power(build.sumsq(H), minus), build.power(build.matmul(turned, H), minus)
+        if isinstance(H, Map) and H.name == "sqrt":
+            return *found, build.power(build.sum_of(H.args[0]), minus)
+        return found
+    inverse = build.inv(build.matmul(turned, H))
     if not is_(H, "partition"):
-        return (found,)
+        return (inverse,)
     sizes = build.matmul(turned, build.ones(H.rows, ONE))
-    return found, build.diag(build.power(sizes, minus))
+    return inverse, build.diag(build.power(sizes, minus))
 
 
 @infers("projector", Sum)

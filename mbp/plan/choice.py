@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import sympy as sp
@@ -32,25 +32,22 @@ def plan(
     backward pass: inputs and cotangents ↦ gradients; `has_lu` says whether the target can keep an
     LU factorization. Raises MbpError for an expression that no target computes.
     """
-    found = _planned(derivation, second, sizes, has_lu)
+    found = _as_defined(derivation, second, sizes, has_lu)
     if sizes is not None:
         return found
     at = representative_sizes(derivation)
     wide = _by_definition(derivation, has_lu)
     if wide is None:
         wide = _by_order(found, derivation, at, has_lu)
-    elif all(at[wide.rows] < at[n] for n in wide.cols):  # `found` then never runs for m ≫ d
-        found = _for_the_other_shape(found, wide, at, has_lu)
+    elif _are_wide(wide.shapes, at):  # `found` then never runs for the sizes that it is ordered at
+        found = _for_the_other_shapes(found, wide, has_lu)
     return replace(found, wide=wide)
 
 
-def _for_the_other_shape(
-    found: Plan, wide: Wide, at: Mapping[sp.Symbol, int], has_lu: bool
-) -> Plan:
+def _for_the_other_shapes(found: Plan, wide: Wide, has_lu: bool) -> Plan:
     """The plan ordered for what `wide` leaves to it; second derivatives alone remain as found."""
-    exchanged = {wide.rows.name: max(at[n] for n in wide.cols)}
-    exchanged |= {n.name: at[wide.rows] for n in wide.cols}
-    other = _planned(found.derivation, found.second_derivation, exchanged, has_lu)
+    sizes = _sizes_of(wide.shapes, is_wide=False)
+    other = _as_defined(found.derivation, found.second_derivation, sizes, has_lu)
     return replace(
         other,
         second_alone=found.second_alone,
@@ -59,13 +56,13 @@ def _for_the_other_shape(
     )
 
 
-def _planned(
+def _as_defined(
     derivation: Derivation,
     second: Derivation | None,
     sizes: Mapping[str, int] | None,
     has_lu: bool,
 ) -> Plan:
-    """The programs with Kronecker products by their factors, ordered for `sizes` or for m ≫ d."""
+    """The programs of the definition as it stands, Kronecker products aside."""
     cheaper = of_kronecker(derivation.definition)
     if cheaper is not derivation.definition:
         other = derive(cheaper)
@@ -82,8 +79,8 @@ def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -
     """
     found = plan(derivation)
     if sizes is not None and found.wide is not None:
-        rows, *cols = (sizes.get(n.name) for n in (found.wide.rows, *found.wide.cols))
-        if rows is not None and all(n is not None and rows < n for n in cols):
+        at = {n: sizes[n.name] for n in representative_sizes(derivation) if n.name in sizes}
+        if _are_wide(found.wide.shapes, at):
             return plan_cost(found.wide.plan)
     return plan_cost(plan(derivation, None, sizes) if sizes else found)
 
@@ -93,10 +90,6 @@ def _by_definition(derivation: Derivation, has_lu: bool) -> Wide | None:
     pushed = pushed_through(derivation.definition)
     if pushed is None:
         return None
-    rows, cols = pushed.shape
-    if not (rows.is_Symbol and cols.is_Symbol):
-        return None
-    sizes = {rows.name: SIDE, cols.name: _WIDE * SIDE}
     definition = of_kronecker(pushed.definition)
     other = derive(definition)
     if set(other.gradients) != set(derivation.gradients):
@@ -107,7 +100,22 @@ def _by_definition(derivation: Derivation, has_lu: bool) -> Wide | None:
         gradients=_zero_as(derivation.gradients, other.gradients),
         variations=_zero_as(derivation.variations, other.variations),
     )
-    return Wide(planned(other, None, sizes, has_lu), rows, (cols,))
+    return Wide(planned(other, None, _sizes_of(pushed.shapes), has_lu), pushed.shapes)
+
+
+def _are_wide(shapes: Iterable[tuple[Dim, Dim]], at: Mapping[sp.Symbol, int]) -> bool:
+    """Whether each of the shapes has fewer rows than columns."""
+    return all(sp.sympify(rows.subs(at) < cols.subs(at)) == sp.true for rows, cols in shapes)
+
+
+def _sizes_of(shapes: Iterable[tuple[Dim, Dim]], is_wide: bool = True) -> dict[str, int]:
+    """Sizes at which the shapes are all wide, or all tall."""
+    small, large = SIDE, _WIDE * SIDE
+    sizes: dict[str, int] = {}
+    for rows, cols in shapes:
+        sizes |= {n.name: small if is_wide else large for n in rows.free_symbols}
+        sizes[cols.name] = large if is_wide else small
+    return sizes
 
 
 def _by_order(
@@ -123,23 +131,32 @@ def _by_order(
         if all(n.is_Symbol for n in x.shape) and at[x.rows] > at[x.cols]
         and "partition" not in declared(x)
     ]  # fmt: skip
-    sides: dict[Dim, list[Dim]] = {}
-    for rows, cols in dict.fromkeys(tall):
-        sides.setdefault(rows, []).append(cols)
-    alone = [(rows, (n,)) for rows, columns in sides.items() for n in columns]
-    together = [(rows, tuple(columns)) for rows, columns in sides.items() if len(columns) > 1]
-    for choices in (alone, together):
+    shapes = list(dict.fromkeys(tall))
+    alone = [(shape,) for shape in shapes]
+    stacked = [
+        ((sp.Add(*(rows for rows, _ in together)), together[0][1]),)
+        for together in _gathered(shapes, 1)
+    ]
+    for choices in (alone, _gathered(shapes, 0), stacked):
         best, least = None, sp.Rational(1, 2)
-        for rows, cols in choices:
-            sizes = {n.name: size for n, size in at.items()} | {rows.name: SIDE}
-            sizes |= {n.name: SIDE * _WIDE if n in cols else SIDE // _WIDE for n in sides[rows]}
+        for wide in choices:
+            sizes = {n.name: size for n, size in at.items()}
+            sizes |= {n.name: SIDE // _WIDE for rows, n in shapes if rows == wide[0][0]}
+            sizes |= _sizes_of(wide)
             other = planned(derivation, None, sizes, has_lu)
             before, after = _flops(found, sizes), _flops(other, sizes)
             if after < least * before:
-                best, least = Wide(other, rows, cols), after / before
+                best, least = Wide(other, wide), after / before
         if best is not None:
             return best
     return None
+
+
+def _gathered(shapes: list[tuple[Dim, Dim]], side: int) -> list[tuple[tuple[Dim, Dim], ...]]:
+    """The shapes that have one side in common, where there are several."""
+    sides = dict.fromkeys(shape[side] for shape in shapes)
+    found = (tuple(shape for shape in shapes if shape[side] == n) for n in sides)
+    return [together for together in found if len(together) > 1]
 
 
 _WIDE = 8

@@ -120,14 +120,26 @@ class Graph(Algebra):
         return min(options)
 
     def _apart(self, word: Word, cost: Callable[[Word], float]) -> list[tuple[int, Word]]:
-        """Signed words that the word is the sum of, a low-rank inverse in its parts, if cheaper."""
+        """The word with its first low-rank inverse in its parts, if that is cheaper."""
+        words = self._in_parts(word)
+        least = sum(self._least(w, cost) for _, w in words)
+        return words if words and least <= cost(word) else []
+
+    def _in_parts(self, word: Word) -> list[tuple[int, Word]]:
+        """Signed words that a word is the sum of, its first low-rank inverse in its parts."""
         k = next((k for k, v in enumerate(word) if v.form is Form.LOW_RANK_INVERSE), None)
         if k is None:
             return []
         (diagonal, correction) = by_rank(word[k])
         parts = ((1, (diagonal,)), (-1, correction))
-        words = [(sign, (*word[:k], *part, *word[k + 1 :])) for sign, part in parts]
-        return words if sum(cost(w) for _, w in words) <= cost(word) else []
+        return [(sign, (*word[:k], *part, *word[k + 1 :])) for sign, part in parts]
+
+    def _least(self, word: Word, cost: Callable[[Word], float]) -> float:
+        """The cost of a word as it stands, or with some of its low-rank inverses in parts."""
+        if sum(v.form is Form.LOW_RANK_INVERSE for v in word) > _IN_PARTS:
+            return cost(word)
+        parts = [self._least(w, cost) for _, w in self._in_parts(word)]
+        return min(cost(word), sum(parts)) if parts else cost(word)
 
     def _signed_sum(self, words: list[tuple[int, Word]], of: Callable[[Word], Value]) -> Value:
         numbers = {sign: self.number(sp.Integer(sign)) for sign in (1, -1)}
@@ -400,6 +412,9 @@ class Spelling:
     word: Word
     extra: float = 0.0
 
+
+_IN_PARTS = 2
+"""The low-rank inverses in a word of which every choice that is in parts is tried."""
 
 _CHOICES = 3
 """The letters in a product whose spellings are tried together."""

@@ -54,6 +54,7 @@ from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
 from mbp.plan.kronecker import has_factor_frame, kronecker_sum
 from mbp.plan.low_rank import LowRank, low_rank
+from mbp.plan.powers import in_powers_only, in_products, integer_power
 from mbp.plan.ranges import Range, Ranges, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.sums import Term, assembled, without_identities
@@ -103,7 +104,7 @@ class Lowering:
         self._done: dict[Expr, Value] = {}
         self._formed = _inverses_formed(tuple(roots))
         self._in_frame_only = _in_frame_only(roots)
-        self._in_powers_only = _in_powers_only(roots)
+        self._in_powers_only = in_powers_only(roots)
         self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
         self._words: dict[Expr, list[Term]] = {}
         self._low_ranks: dict[Expr, LowRank | None] = {}
@@ -150,8 +151,9 @@ class Lowering:
             case Trace(args=(Output() as P,)) if projects(P):
                 return self._range(P.args[0]).rank
             case Trace(args=(X,)):
-                traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
-                return graph.add(*traces) if traces else graph.number(sp.Integer(0))
+                return self._trace(X)
+            case Inner(args=(Eye(), X)) | Inner(args=(X, Eye())):
+                return self._trace(X)
             case Inner():
                 return self._inner(node)
             case Diag(args=(v,)):
@@ -227,8 +229,9 @@ class Lowering:
                 return [Term(graph.mirrored(self._inverse(X.args[0])))]
             case Inverse(args=(A,)) if self._is_applied(node):
                 return [Term(self._inverse(A))]
-            case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
-                return [Term(self._power(node))]
+            case Frechet() if node.args[0] in self._in_powers_only:
+                products = node.order > 0
+                return self._terms(in_products(node)) if products else [Term(self._power(node))]
             case Frechet():
                 return [Term(self._matrix_function(node))]
             case Output() if has_range(node):
@@ -379,6 +382,11 @@ class Lowering:
         graph.replace((letter, U), (inverse, U, *core))
         return letter
 
+    def _trace(self, X: Expr) -> Value:
+        graph = self.graph
+        traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
+        return graph.add(*traces) if traces else graph.number(sp.Integer(0))
+
     def _inner(self, node: Inner) -> Value:
         A, B = node.args
         graph = self.graph
@@ -498,7 +506,7 @@ class Lowering:
 
     def _power(self, node: Frechet) -> tuple[Value, ...]:
         """An integer power as a word of factors or inverses, without an eigenproblem."""
-        p = _integer_power(node)
+        p = integer_power(node)
         assert p is not None
         A = node.args[0]
         return ((self.value(A),) if p > 0 else self._inverse(A)) * abs(p)
@@ -720,9 +728,6 @@ class Lowering:
         return v
 
 
-_POWERS = 4
-"""The largest integer power that is cheaper as products than through the spectrum."""
-
 _SQUARES = 2
 """How much expanding ‖A − B‖² must save, for the expansion cancels as A and B meet."""
 
@@ -792,20 +797,6 @@ def _in_frame_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     if any(isinstance(node, Kernel) for node in nodes):
         return frozenset()
     return frozenset(node.args[0] for node in nodes if isinstance(node, Frechet))
-
-
-def _integer_power(node: Frechet) -> int | None:
-    """The p of Aᵖ, if the node is a small integer power."""
-    base, p = node.g.as_base_exp()
-    small = base == scalar.X and p.is_Integer and 0 < abs(p) <= _POWERS
-    return int(p) if small else None
-
-
-def _in_powers_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
-    """The matrices of whose functions only small integer powers are wanted."""
-    nodes = [A for A in topological(*roots) if isinstance(A, Frechet) and A.order == 0]
-    others = {node.args[0] for node in nodes if _integer_power(node) is None}
-    return frozenset(node.args[0] for node in nodes) - others
 
 
 def _is_multiple_of_eye(A: Expr) -> bool:

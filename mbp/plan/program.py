@@ -18,6 +18,7 @@ from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph
 from mbp.plan.lower import Lowering, is_svd
+from mbp.plan.multiples import Multiples
 from mbp.plan.ranges import projects
 from mbp.plan.residual import projected_factors, residual_form, with_residuals
 from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
@@ -88,11 +89,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wide:
-    """The plan of the same layer where `rows` is less than each of `cols`."""
+    """The plan of the same layer where each of the shapes has fewer rows than columns."""
 
     plan: Plan
-    rows: Dim
-    cols: tuple[Dim, ...]
+    shapes: tuple[tuple[Dim, Dim], ...]
 
 
 def planned(
@@ -112,10 +112,11 @@ def planned(
     vectors = vector_names(derivation, second)
     residuals: frozenset[Expr] = frozenset()
     outputs: dict[str, Expr] = {}
+    multiples = Multiples()
     for name, Y in layer.outputs.items():
         spelled, formed = residual_form(Y)
-        outputs[name] = spelled if formed else simplify(Y)
-        residuals |= formed
+        outputs[name] = multiples.rewritten(spelled if formed else simplify(Y))
+        residuals |= {multiples.rewritten(R) for R in formed}
     parts = {
         "forward": outputs,
         "backward": {name: split(gradient) for name, gradient in derivation.gradients.items()},
@@ -131,7 +132,7 @@ def planned(
         parts["ranges"] = dict(compared)
     for part in parts.values():
         for name, expr in part.items():
-            part[name], formed = with_residuals(expr)
+            part[name], formed = with_residuals(multiples.rewritten(expr))
             residuals |= formed
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
     roots = [expr for part in parts.values() for expr in part.values()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,31 +13,32 @@ from mbp.expr import build, scalar
 from mbp.expr.dims import Dim
 from mbp.expr.nodes import (
     Expr,
-    Eye,
     Frechet,
     Inner,
     Inverse,
     Number,
     Product,
-    Sum,
     Trace,
     fold,
     topological,
 )  # fmt: skip
-from mbp.invariants.infer import is_
+from mbp.plan.gram import Gram, as_gram, letters, mirrored
+from mbp.plan.powers import integer_power
 from mbp.simplify import simplify
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """A definition of the same map through F Fᵀ, and the shape of F."""
+    """A definition of the same map through F Fᵀ, and the shapes of all such F."""
 
     definition: Definition
-    shape: tuple[Dim, Dim]
+    shapes: tuple[tuple[Dim, Dim], ...]
 
 
 def pushed_through(definition: Definition) -> Pushed | None:
     """The definition with functions of B = FFᵀ for those of A = FᵀF, as far as they have a value.
+
+    Of matrices whose F are not wide together, those that come first are taken.
 
     With g(A) for g(cA + εI), n columns and m rows of F, φ(x) = (g(cx + ε) − g(ε))/x:
 
@@ -47,22 +48,23 @@ def pushed_through(definition: Definition) -> Pushed | None:
         g(A) = g(ε) I + Fᵀ φ(B) F
 
     They hold for every F and every g that is finite at ε (Higham, Functions of Matrices, theorem
-    1.35). The last, whose φ loses digits where FFᵀ is small, is used where no other applies. None
-    where no matrix function has such an argument.
+    1.35). The last, whose φ loses digits where FFᵀ is small, is used where no other applies, and
+    not for integer powers, which are applied through the rank. None where no matrix function has
+    such an argument.
     """
     outputs = {name: simplify(Y) for name, Y in definition.outputs.items()}
     functions = _functions(outputs)
-    shapes: set[tuple[Dim, Dim]] = set()
+    shapes: dict[tuple[Dim, Dim], None] = {}
 
     def rebuilt(node: Expr, args: tuple[Expr, ...]) -> Expr:
         new = _pushed(node, args, functions)
         if new is not build.rebuild(node, args):
-            used = next(functions[A] for A in (node, *node.args) if A in functions)
-            shapes.add(used.F.shape)
+            used = (functions[A] for A in (node, *node.args) if A in functions)
+            shapes.update((function.gram.F.shape, None) for function in used)
         return new
 
     pushed = {name: fold(Y, rebuilt) for name, Y in outputs.items()}
-    return Pushed(replace(definition, outputs=pushed), *shapes) if len(shapes) == 1 else None
+    return Pushed(replace(definition, outputs=pushed), tuple(shapes)) if shapes else None
 
 
 def _pushed(node: Expr, args: tuple[Expr, ...], functions: Mapping[Expr, _Function]) -> Expr:
@@ -73,9 +75,9 @@ def _pushed(node: Expr, args: tuple[Expr, ...], functions: Mapping[Expr, _Functi
         case Inner(args=(A, B)) if _alike(functions.get(A), functions.get(B)):
             return _total((functions[A], functions[B]))
         case Product():
-            return _past_factors(node, args, functions)
+            return _past_factors(list(zip(node.args, args, strict=True)), functions)
     found = functions.get(node)
-    if found is not None and found.is_matrix_function:
+    if isinstance(node, Frechet) and found is not None and integer_power(node) is None:
         return found.around()
     return build.rebuild(node, args)
 
@@ -85,22 +87,21 @@ class _Function(NamedTuple):
 
     g: sp.Expr
     parameters: tuple[Expr, ...]
-    c: Expr
-    F: Expr
-    shift: Expr
+    gram: Gram
     is_matrix_function: bool
 
     @property
     def at_zero(self) -> Expr:
         """g(ε)."""
         names = {f"c{k}": value for k, value in enumerate(self.parameters)}
-        return build.map_scalar(self.g, x=self.shift, **names)
+        return build.map_scalar(self.g, x=self.gram.shift, **names)
 
     @property
     def other_side(self) -> Expr:
         """g(cFFᵀ + εI)."""
-        gram = build.scale(self.c, build.matmul(self.F, build.transpose(self.F)))
-        A = build.add(gram, build.scale(self.shift, build.eye(self.F.rows)))
+        c, F, shift, _ = self.gram
+        B = build.scale(c, build.matmul(F, build.transpose(F)))
+        A = build.add(B, build.scale(shift, build.eye(F.rows)))
         if not self.is_matrix_function:
             return build.inv(A)
         return build.frechet(self.g, A, self.parameters)
@@ -115,16 +116,16 @@ class _Function(NamedTuple):
             parameters.append(value)
             return scalar.parameter(len(parameters) - 1)
 
-        c, at = symbol(self.c), symbol(self.shift)
+        F, c, at = self.gram.F, symbol(self.gram.c), symbol(self.gram.shift)
         phi = (self.g.subs(scalar.X, c * scalar.X + at) - self.g.subs(scalar.X, at)) / scalar.X
-        turned = build.transpose(self.F)
-        inner = build.frechet(phi, build.matmul(self.F, turned), tuple(parameters))
-        level = build.scale(self.at_zero, build.eye(self.F.cols))
-        return build.add(level, build.matmul(turned, inner, self.F))
+        turned = build.transpose(F)
+        inner = build.frechet(phi, build.matmul(F, turned), tuple(parameters))
+        level = build.scale(self.at_zero, build.eye(F.cols))
+        return build.add(level, build.matmul(turned, inner, F))
 
 
 def _functions(outputs: Mapping[str, Expr]) -> dict[Expr, _Function]:
-    """The matrix functions and inverses of some cFᵀF + εI, F with symbolic sizes that differ."""
+    """The matrix functions and inverses of some cFᵀF + εI whose F may be wide together."""
     found: dict[Expr, _Function] = {}
     for node in topological(*outputs.values()):
         if isinstance(node, Frechet) and node.order == 0:
@@ -133,43 +134,32 @@ def _functions(outputs: Mapping[str, Expr]) -> dict[Expr, _Function]:
             g, parameters = 1 / scalar.X, ()
         else:
             continue
-        parts = _gram(node.args[0])
-        if parts is None:
+        gram = as_gram(node.args[0])
+        if gram is None:
             continue
-        c, F, shift = parts
+        shift, shapes = gram.shift, [function.gram.F.shape for function in found.values()]
         at = shift.data[0] if isinstance(shift, Number) else sp.Symbol("shift", positive=True)
-        if not g.subs(scalar.X, at).has(sp.zoo, sp.oo, sp.nan):
-            found[node] = _Function(g, parameters, c, F, shift, isinstance(node, Frechet))
+        is_finite = not g.subs(scalar.X, at).has(sp.zoo, sp.oo, sp.nan)
+        if is_finite and _may_be_wide([*shapes, gram.F.shape]):
+            found[node] = _Function(g, parameters, gram, isinstance(node, Frechet))
     return found
 
 
-def _gram(A: Expr) -> tuple[Expr, Expr, Expr] | None:
-    """(c, F, ε) of A = cFᵀF + εI; F is CX where A has a projector C in the middle."""
-    terms = [build.coefficient(term) for term in (A.args if isinstance(A, Sum) else (A,))]
-    shifts = [c for c, body in terms if isinstance(body, Eye)]
-    rest = [(c, body) for c, body in terms if not isinstance(body, Eye)]
-    if len(rest) != 1:
-        return None
-    ((c, word),) = rest
-    if not isinstance(word, Product):
-        return None
-    left, *middle, X = word.args
-    if left is not build.transpose(X) or X.rows == X.cols:
-        return None
-    if len(middle) > 1 or not all(is_(C, "projector") for C in middle):
-        return None
-    F = build.matmul(*middle, X)  # XᵀCX = (CX)ᵀCX
-    return c, F, build.add(*shifts) if shifts else build.number(0)
+def _may_be_wide(shapes: Iterable[tuple[Dim, Dim]]) -> bool:
+    """Whether nothing is asked to be both large and small, and only symbols to be large."""
+    shapes = list(shapes)
+    small = {n for rows, _ in shapes for n in rows.free_symbols}
+    return all(cols.is_Symbol and cols not in small for _, cols in shapes)
 
 
 def _alike(first: _Function | None, second: _Function | None) -> bool:
     """Whether two are functions of one matrix."""
-    return first is not None and second is not None and first[2:5] == second[2:5]
+    return first is not None and second is not None and first.gram == second.gram
 
 
 def _total(functions: tuple[_Function, ...]) -> Expr:
     """The trace of the product of one or two functions of one FᵀF."""
-    F = functions[0].F
+    F = functions[0].gram.F
     sides = [function.other_side for function in functions]
     inside = build.inner(*sides) if len(sides) > 1 else build.tr(sides[0])
     spare = build.subtract(build.tr(build.eye(F.cols)), build.tr(build.eye(F.rows)))
@@ -177,19 +167,24 @@ def _total(functions: tuple[_Function, ...]) -> Expr:
 
 
 def _past_factors(
-    node: Product, args: tuple[Expr, ...], functions: Mapping[Expr, _Function]
+    factors: list[tuple[Expr, Expr]], functions: Mapping[Expr, _Function]
 ) -> Expr:
-    """The product with F g(FᵀF) as g(FFᵀ) F, and its mirror image."""
-    factors = list(node.args)
-    new = list(args)
-    for k, factor in enumerate(factors):
-        function = functions.get(factor)
-        if function is None:
-            continue
-        if k > 0 and factors[k - 1] is function.F:
-            new[k - 1], new[k] = function.other_side, function.F
-            factors[k - 1], factors[k] = new[k - 1], function.F
-        elif k + 1 < len(factors) and factors[k + 1] is build.transpose(function.F):
-            new[k], new[k + 1] = build.transpose(function.F), function.other_side
-            factors[k], factors[k + 1] = new[k], new[k + 1]
-    return build.matmul(*new)
+    """The product with H g(FᵀF) as S g(FFᵀ) F for each part H = S F of F, and its mirror image.
+
+    Each factor comes with what it has become.
+    """
+    word = tuple(A for A, _ in factors)
+    for k, A in enumerate(word):
+        function = functions.get(A)
+        for H, S in function.gram.parts if function is not None else ():
+            assert function is not None
+            n, moved = len(H), (S, function.other_side, *letters(function.gram.F))
+            if word[max(k - n, 0) : k] == H:
+                rest = (factors[: k - n], factors[k + 1 :])
+            elif word[k + 1 : k + 1 + n] == mirrored(H):
+                moved = mirrored(moved)
+                rest = (factors[:k], factors[k + 1 + n :])
+            else:
+                continue
+            return _past_factors([*rest[0], *((A, A) for A in moved), *rest[1]], functions)
+    return build.matmul(*(new for _, new in factors))

@@ -25,7 +25,7 @@ m, d, r = sp.symbols("m d r", integer=True, positive=True)
 
 
 def normal(*shape):
-    return torch.randn(*shape, dtype=DTYPE)
+    return torch.randn(shape, dtype=DTYPE)
 
 
 def one_off(text, **declarations):
@@ -50,7 +50,7 @@ def test_a_function_of_a_gram_matrix_goes_through_the_other_one(g):
     declared = {"F": "m d"} | ({"eps": "scalar positive constant"} if "c" in g else {})
     definition = one_off(text, **declared).definition
     pushed = pushed_through(definition)
-    assert pushed.shape == (m, d)
+    assert pushed.shapes == ((m, d),)
     env = {"m": 3, "d": 5, definition.inputs["F"]: normal(3, 5).numpy()}
     if "eps" in declared:
         env[definition.inputs["eps"]] = torch.tensor([[0.1]], dtype=DTYPE).numpy()
@@ -103,6 +103,11 @@ LOW_RANK = {
     "x.T @ inv(diag(v) + U @ U.T + W @ W.T) @ x": {
         "v": "m positive", "U": "m r", "W": "m r", "x": "m",
     },
+    "logdet(3 * diag(v) - U @ U.T / 10)": {"v": "m positive", "U": "m r"},
+    "tr(inv(diag(v) + U @ U.T) @ diag(w) @ inv(diag(v) + U @ U.T))": {
+        "v": "m positive", "U": "m r", "w": "m",
+    },
+    "x.T @ powm(2 * eye(m) + U @ U.T, -2) @ x": {"U": "m r", "x": "m"},
 }  # fmt: skip
 
 
@@ -141,7 +146,7 @@ def agrees_with_the_definition(text, declared, sizes, given):
     definition = one_off(text, **declared).definition
     env = dict(sizes)
     for x, X in zip(definition.inputs.values(), given, strict=True):
-        env[x] = X.detach().numpy().reshape(len(X), -1)
+        env[x] = X.detach().numpy().reshape(len(X) if X.dim() else 1, -1)
     (expected,) = (evaluate(Y, env) for Y in definition.outputs.values())
     found = compiled(text, **declared)(*given).detach()
     torch.testing.assert_close(found, torch.as_tensor(expected).reshape(found.shape))
@@ -182,6 +187,95 @@ def test_a_gram_matrix_of_a_wide_input_is_the_smaller_one(text):
     with Allocations() as seen:
         compiled(text, **declared)(*(X.requires_grad_() for X in made(4, 500))).backward()
     assert seen.largest <= 4 * 500
+
+
+OF_SMALLER_GRAM = {  # of weighted, stacked and longer Gram matrices, of several at once
+    "tr(logm(F.T @ diag(w) @ F / sum(w) + e * eye(d)))": {"F": "m d", "w": "m positive"},
+    "norm(logm(F.T @ diag(w) @ F + e * eye(d)))": {"F": "m d", "w": "m positive"},
+    "powm(F.T @ diag(w) @ F + e * eye(d), 0.3) @ x": {"F": "m d", "w": "m positive", "x": "d"},
+    "diag(w) @ F @ expm(F.T @ diag(w) @ F) @ x": {"F": "m d", "w": "m positive", "x": "d"},
+    "x.T @ sqrtm(F.T @ (diag(w) - w @ w.T / sum(w)) @ F + e * eye(d)) @ x": {
+        "F": "m d", "w": "m positive", "x": "d",
+    },
+    "tr(logm(F.T @ (diag(w) / sum(w) - w @ w.T / sum(w) ** 2) @ F + e * eye(d)))": {
+        "F": "m d", "w": "m positive",
+    },
+    "x.T @ invsqrtm(F.T @ P @ F / tr(P) + e * eye(d)) @ x": {
+        "F": "m d", "P": "m m positive_definite", "x": "d",
+    },
+    "sumsq(logm(F.T @ F + X.T @ X + e * eye(d)))": {"F": "m d", "X": "k d"},
+    "X @ expm(-2 * F.T @ F - X.T @ diag(v) @ X / 3) @ x": {
+        "F": "m d", "X": "k d", "v": "k positive", "x": "d",
+    },
+    "logdet(F.T @ F + e * eye(d)) - logdet(F.T @ F + X.T @ X + e * eye(d))": {
+        "F": "m d", "X": "k d",
+    },
+    "tr(logm(B.T @ F.T @ F @ B + e * eye(d)))": {"F": "m k", "B": "k d"},
+    "x.T @ sqrtm(diag(z) @ F.T @ F @ diag(z) + e * eye(d)) @ x": {
+        "F": "m d", "z": "d", "x": "d",
+    },
+    "tr(sqrtm(e * eye(d) + F.T @ F) @ logm(eye(d) + X.T @ X))": {"F": "m d", "X": "k d"},
+    "x.T @ powm(F.T @ F + e * eye(d), -2) @ x": {"F": "m d", "x": "d"},
+}  # fmt: skip
+
+
+def declared_of(text):
+    return OF_SMALLER_GRAM[text] | ({"e": "scalar positive"} if "e *" in text else {})
+
+
+@cache
+def smaller(text):
+    return compiled(text, **declared_of(text))
+
+
+def of_gram(text, sizes, batch=()):
+    """The layer, its declarations and arguments, each gradient of which is wanted."""
+    declared, made = declared_of(text), []
+    for spec in declared.values():
+        X = normal(*batch, *(sizes[n] for n in spec.split() if n in sizes))
+        if "positive_definite" in spec:
+            X = X @ X.mT / sizes["m"] + torch.eye(sizes["m"], dtype=DTYPE)
+        elif X.dim() == len(batch):
+            X = X.abs() + 0.3
+        elif "positive" in spec:
+            X = X.abs() + 0.5
+        elif X.dim() == len(batch) + 2:
+            X = X / max(X.shape[-2:]) ** 0.5
+        made.append(X.requires_grad_())
+    return smaller(text), declared, made
+
+
+@pytest.mark.parametrize("text", OF_SMALLER_GRAM)
+def test_functions_of_a_gram_matrix_of_low_rank_form_nothing_large(text):
+    layer, _, large = of_gram(text, {"m": 5, "d": 300, "k": 4})
+    with Allocations() as seen:
+        layer(*large).sum().backward()
+    assert seen.largest <= 2 * 5 * 300
+
+
+@pytest.mark.parametrize("text", OF_SMALLER_GRAM)
+def test_functions_of_a_gram_matrix_of_low_rank_are_right_for_any_shape(text):
+    for m, d, k in ((2, 6, 3), (6, 2, 3), (3, 3, 3)):
+        sizes = {"m": m, "d": d, "k": k}
+        layer, declared, given = of_gram(text, sizes)
+        agrees_with_the_definition(text, declared, sizes, given)
+        assert gradcheck(layer, given)
+    layer, _, given = of_gram(text, {"m": 2, "d": 5, "k": 2}, batch=(2,))
+    if "e *" in text:
+        given[-1] = torch.tensor(0.4, dtype=DTYPE, requires_grad=True)
+    assert gradcheck(layer, given)
+
+
+@pytest.mark.parametrize("text", OF_SMALLER_GRAM)
+def test_so_are_they_at_repeated_singular_values(text):
+    layer, declared, given = of_gram(text, {"m": 3, "d": 7, "k": 3})
+    given = [
+        torch.linalg.qr(X.detach().mT)[0].mT.contiguous() if X.dim() == 2 and name in "FX"
+        else torch.ones_like(X) if name in ("w", "v", "z") else X.detach()
+        for name, X in zip(declared, given, strict=True)
+    ]  # fmt: skip
+    agrees_with_the_definition(text, declared, {"m": 3, "d": 7, "k": 3}, given)
+    assert gradcheck(layer, [X.requires_grad_() for X in given])
 
 
 KRONECKER = {
@@ -396,14 +490,29 @@ FACTORED_ONCE = {
     "logdet(diag(v) + U @ U.T) + b.T @ inv(diag(v) + U @ U.T) @ b": {
         "v": "m positive", "U": "m d", "b": "m",
     },
+    "tr(powm(-A.T @ A - s * eye(d), -2))": {"A": "m d", "s": "scalar positive"},
+    "tr(inv(A.T @ (eye(m) - ones(m) @ ones(m).T / tr(eye(m))) @ A + eye(d)) @ A.T @ A)": {
+        "A": "m d",
+    },
+    "b.T @ powm(s * eye(m) + U @ U.T, -2) @ b": {
+        "U": "m d", "s": "scalar positive", "b": "m",
+    },
+    "tr(inv(diag(v) + U @ U.T) @ diag(w) @ inv(diag(v) + U @ U.T))": {
+        "v": "m positive", "U": "m d", "w": "m",
+    },
+    "sumsq(b - A @ inv(A.T @ A + s * eye(d)) @ A.T @ b)": {
+        "A": "m d", "s": "scalar positive", "b": "m",
+    },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", FACTORED_ONCE)
 def test_a_matrix_is_factored_once_for_both_passes(text):
-    found = operations(text, **FACTORED_ONCE[text])
-    kinds = "orthogonal_frame", "right_frame", "cholesky", "lu_factor", "inverse", "logdet"
-    assert sum(found[kind] for kind in kinds) == 1
+    found = plan(one_off(text, **FACTORED_ONCE[text]).derive())
+    kinds = "orthogonal_frame", "right_frame", "cholesky", "lu_factor", "inverse", "logdet", "eigh"
+    for shape in (found, found.wide.plan) if found.wide is not None else (found,):
+        values = dict.fromkeys((*shape.forward.values, *shape.backward.values))
+        assert sum(v.op in kinds for v in values) == 1
 
 
 @pytest.mark.parametrize("text", FACTORED_ONCE)

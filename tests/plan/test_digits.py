@@ -148,3 +148,58 @@ def test_so_is_that_of_more_columns_than_rows(mean):
     q, V = mp.eigsy(centred.T * centred + mp.eye(6))
     slope = V * mp.diag([1 / mp.sqrt(x) for x in q]) * V.T
     assert error(found, centred * slope) < 1e-13 * mean
+
+
+OF_WEIGHTED = {  # the derivative of the value in A, and the digits that a weight of size s costs
+    "tr(logm(A))": (lambda A, x: function(A, lambda q: 1 / q), lambda s: 1),
+    "tr(sqrtm(A))": (
+        lambda A, x: function(A, lambda q: 1 / (2 * mp.sqrt(q))), lambda s: s**-0.5,
+    ),
+    "x.T @ sqrtm(A) @ x": (
+        lambda A, x: sandwiched(A, lambda p, q: 1 / (mp.sqrt(p) + mp.sqrt(q)), x * x.T),
+        lambda s: s**-0.5,
+    ),
+}  # fmt: skip
+
+
+def function(A, g):
+    q, V = mp.eigsy(A)
+    return V * mp.diag([g(x) for x in q]) * V.T
+
+
+def sandwiched(A, kernel, E):
+    q, V = mp.eigsy(A)
+    M, n = V.T * E * V, range(A.rows)
+    return V * mp.matrix([[kernel(q[i], q[j]) * M[i, j] for j in n] for i in n]) * V.T
+
+
+@pytest.mark.parametrize("text", OF_WEIGHTED)
+@pytest.mark.parametrize("small", [1e-2, 1e-6, 1e-12])
+def test_small_weights_of_a_wide_gram_matrix(text, small):
+    F, x = normal(4, 8) / 2, normal(8)
+    w = torch.tensor([small, 1.0, 3 * small, 0.7], dtype=DTYPE)
+    slope, loss = OF_WEIGHTED[text]
+    declared = {"F": "m d", "w": "m positive"} | ({"x": "d"} if "x" in text else {})
+    given = (F, w, x)[: len(declared)]
+    text = text.replace("A", "(F.T @ diag(w) @ F + 0.3 * eye(d))")
+    _, (grad_F, grad_w) = gradients(text, declared, *given, wrt=2)
+    W = mp.diag(exact(w))
+    S = slope(exact(F).T * W * exact(F) + mp.mpf(3) / 10 * mp.eye(8), exact(x))
+    expected_F, FS = 2 * W * exact(F) * S, exact(F) * S * exact(F).T
+    assert error(grad_w, mp.matrix([FS[k, k] for k in range(4)])) < 1e-14 * loss(small)
+    assert all(error(grad_F[k], expected_F[k, :].T) < 1e-14 * loss(small) for k in range(4))
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e6, 1e10])
+def test_a_metric_of_a_wide_gram_matrix_may_be_badly_conditioned(condition):
+    F, x, Q = normal(4, 8) / 2, normal(8), torch.linalg.qr(normal(4, 4))[0]
+    P = Q * torch.tensor([1, condition**-0.3, condition**-0.6, 1 / condition], dtype=DTYPE) @ Q.mT
+    P = (P + P.mT) / 2
+    text = "x.T @ sqrtm(F.T @ P @ F + 0.3 * eye(d)) @ x"
+    declared = {"F": "m d", "P": "m m positive_definite", "x": "d"}
+    _, (grad_F, grad_P) = gradients(text, declared, F, P, x, wrt=2)
+    A = exact(F).T * exact(P) * exact(F) + mp.mpf(3) / 10 * mp.eye(8)
+    slope, _ = OF_WEIGHTED["x.T @ sqrtm(A) @ x"]
+    S = slope(A, exact(x))
+    assert error(grad_F, 2 * exact(P) * exact(F) * S) < 1e-13
+    assert error(grad_P, exact(F) * S * exact(F).T) < 1e-13
