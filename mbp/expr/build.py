@@ -34,6 +34,7 @@ from mbp.expr.nodes import (
     KronRight,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Part,
@@ -94,6 +95,11 @@ def var(name: str, rows: DimLike, cols: DimLike, properties: tuple[str, ...] = (
 def variation(x: Expr) -> Expr:
     """d(x), an arbitrary admissible variation of a variable or named expression."""
     return Variation(x)
+
+
+def named(name: str, X: Expr, properties: tuple[str, ...] = ()) -> Expr:
+    """X under a name, kept whole from then on."""
+    return Named(X, data=(name, tuple(properties)))
 
 
 def eye(n: DimLike) -> Expr:
