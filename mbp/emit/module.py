@@ -16,7 +16,7 @@ from mbp.emit.dialect import Dialect
 from mbp.emit.printer import Body, Names
 from mbp.errors import MbpError
 from mbp.expr.dims import ONE, Dim
-from mbp.expr.nodes import Expr, Output, Var, variables
+from mbp.expr.nodes import Expr, Named, Output, Var, topological, variables
 from mbp.expr.text import text
 from mbp.plan.cost import plan_cost
 from mbp.plan.program import Plan, Program, decides_rank
@@ -631,7 +631,7 @@ def _where(shown: Page, said: str) -> list[str]:
     """What the names that occur in `said`, or in each other, stand for."""
     outputs = shown.definition.outputs
     entries: list[tuple[tuple[str, ...], str]] = []
-    for letter, node in shown.letters.items():
+    for letter, node in {**shown.letters, **shown.intermediates}.items():
         entries.append(((letter,), f"{letter} = {shown.spelled(node, text)}"))
     for call in shown.calls:
         if not any(name in outputs for name in call.names):
@@ -664,10 +664,12 @@ def _wrapped(line: str, width: int = 98) -> str:
 def source_texts(derivation: Derivation) -> list[str]:
     """What the layer itself says, for the digest of a module's source."""
     layer = derivation.definition
+    named = (A for A in topological(*layer.outputs.values()) if isinstance(A, Named))
     return [
         layer.name,
         layer.doc,
         *(f"{name}: {x.rows} {x.cols} {x.properties}" for name, x in layer.inputs.items()),
+        *(f"{A} = {text(A.args[0])}" for A in named),
         *(f"{name} = {text(Y)}" for name, Y in layer.outputs.items()),
         repr(sorted(layer.defaults.items())),
     ]
