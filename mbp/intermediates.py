@@ -75,10 +75,10 @@ def _words(node: Expr, below: tuple[int, ...]) -> int:
 def with_intermediates(outputs: Mapping[str, Expr], taken: Iterable[str]) -> dict[str, Expr]:
     """`outputs` with their intermediates named where they are too long to be multiplied out.
 
-    Named are the sums, products and functions of entries that are used more than once. As (A B) C
-    is the one product A B C, what several of them have in common is named next: the most frequent
-    pair of neighbours, until none occurs twice (Larsson and Moffat, 1999). `taken` are names that
-    mean something else.
+    Named are the sums, products and functions of entries that are used more than once, and the sums
+    that are factors. As (A B) C is the one product A B C, what several of them have in common is
+    named next: the most frequent pair of neighbours, until none occurs twice (Larsson and Moffat,
+    1999). `taken` are names that mean something else.
     """
     roots = tuple(outputs.values())
     if not _is_outsized(roots):
@@ -108,12 +108,15 @@ def _is_outsized(roots: tuple[Expr, ...]) -> bool:
 
 
 def _with_shared_named(roots: tuple[Expr, ...], names: Iterator[str]) -> tuple[Expr, ...]:
-    """The roots with every sum, product and function of entries used more than once named."""
-    uses = Counter(chain(roots, (arg for node in topological(*roots) for arg in node.args)))
+    """The roots with what is used more than once named, and the sums that are multiplied."""
+    nodes = list(topological(*roots))
+    uses = Counter(chain(roots, (arg for node in nodes for arg in node.args)))
+    factors = {arg for node in nodes if isinstance(node, Product | Hadamard) for arg in node.args}
 
     def rebuilt(node: Expr, args: tuple[Expr, ...]) -> Expr:
         new = build.rebuild(node, args)
-        if uses[node] > 1 and _is_worth_a_name(node):
+        multiplied = isinstance(node, Sum) and node in factors
+        if multiplied or (uses[node] > 1 and _is_worth_a_name(node)):
             return build.named(next(names), new, _known_of(node))
         return new
 
