@@ -17,11 +17,15 @@ from mbp.expr.nodes import (
     Diag,
     DiagVec,
     Expr,
+    Frechet,
     Hadamard,
     Inner,
+    Inverse,
+    Kernel,
     Map,
     Named,
     Number,
+    Output,
     Part,
     Product,
     Scale,
@@ -29,6 +33,7 @@ from mbp.expr.nodes import (
     Trace,
     Transpose,
     Unvec,
+    Variation,
     Vec,
     fold,
     topological,
@@ -45,12 +50,15 @@ MOST_FACTORS = 12
 longer in print, and one with a product of more factors."""
 
 SHORT = 20
-"""A function of a scalar that is no longer in print has no name."""
+"""A scalar that is no longer in print has no name."""
 
 LONGEST_CHAIN = 3
 """A product of more square factors is named two by two, so that its parts are formed once."""
 
 _LETTERS = "SWBDEHPRZYXVNMK"
+_WHOLE = Frechet, Inverse, Kernel, Output, Scale, Transpose, Variation
+"""What normal forms keep whole, or what is no more than another node."""
+
 _Pair = tuple[type[Expr], Expr, Expr]
 
 
@@ -124,10 +132,10 @@ def _with_shared_named(roots: tuple[Expr, ...], names: Iterator[str]) -> tuple[E
 
 
 def _is_worth_a_name(node: Expr) -> bool:
-    """Whether a name says less than the node; that of a short scalar does not."""
-    if isinstance(node, Map):
-        return not node.is_scalar or length(node) > SHORT
-    return isinstance(node, Sum | Product | Hadamard)
+    """Whether a name keeps the node from being multiplied out; short scalars need none."""
+    if node.is_scalar:
+        return length(node) > SHORT
+    return bool(node.args) and not isinstance(node, _WHOLE)
 
 
 def _known_of(node: Expr) -> tuple[str, ...]:
