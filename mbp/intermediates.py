@@ -63,20 +63,23 @@ _Pair = tuple[type[Expr], Expr, Expr]
 
 
 def words(*roots: Expr) -> int:
-    """How many words `roots` have when multiplied out, like terms counted apart."""
+    """How many words `roots` have when multiplied out, like terms counted apart.
+
+    Beyond MOST_WORDS it is not counted how many more each of them has.
+    """
     return sum(fold(root, _words) for root in roots)
 
 
 def _words(node: Expr, below: tuple[int, ...]) -> int:
     match node:
         case Sum():
-            return sum(below)
+            return min(sum(below), MOST_WORDS + 1)
         case Product() | Hadamard() | Inner() | Scale():
-            return prod(below)
+            return min(prod(below), MOST_WORDS + 1)
         case Transpose() | Trace() | Diag() | DiagVec() | Part() | Vec() | Unvec():
             return below[0]
         case Map(data=("pow",), args=(_, Number(data=(p,)))) if p.is_Integer and p > 0:
-            return below[0] ** int(p)
+            return min(below[0] ** min(int(p), MOST_WORDS), MOST_WORDS + 1)
     return 1
 
 
@@ -93,7 +96,7 @@ def with_intermediates(outputs: Mapping[str, Expr], taken: Iterable[str]) -> dic
         return dict(outputs)
     before = [node for node in topological(*roots) if isinstance(node, Named)]
     whole: dict[Expr, Expr] = {
-        A: build.var(f"_{A.name}", *A.shape, _known_of(A)) for A in before
+        A: build.var(f"_{k}", *A.shape, _known_of(A)) for k, A in enumerate(before)
     }
     roots = tuple(build.substitute(root, whole) for root in roots)
     numbers = map(str, count())

@@ -201,6 +201,22 @@ def test_names_are_none_of_the_layers_own() -> None:
     assert not {"S", "S1"} & set(names)
 
 
+def test_layers_that_name_alike_compose() -> None:
+    root = layer_of(newton_schulz)
+    A, B = (mbp.parse(name, **{name: "n n positive_definite"}) for name in "AB")
+    X = root(A)
+    for _ in range(3):
+        X = X @ (X - root(B)) + X
+    derivation = mbp.Layer(mbp.Definition("composed", {"A": A, "B": B}, {"Y": X})).derive()
+    names = [node.name for node in named(derivation.definition.outputs["Y"])]
+    assert len(set(names)) < len(names)
+    assert adjoint_error(derivation) < DIGITS
+    assert gradient_error(derivation) < DIGITS
+    where = str(derivation).partition("where\n")[2].partition("\n\n")[0]
+    defined = [line.split(" = ")[0].strip() for line in where.splitlines()]
+    assert len(set(defined)) == len(defined)
+
+
 def test_json_defines_every_name_that_its_gradient_uses() -> None:
     layer = layer_of(newton_schulz, steps=3)
     data = json.loads(layer.derive().to_json())
