@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mbp.expr import build, scalar
+from mbp.expr.dims import dim_names
 from mbp.expr.nodes import Expr, Frechet, Var, topological
+from mbp.intermediates import with_intermediates
 from mbp.invariants.infer import is_
 
 _MOST_FACTORS = 64
@@ -18,7 +20,8 @@ class Definition:
 
     `inputs` and `outputs` are in the order of the signature; `defaults` holds default values of
     scalar constants; `doc` is the author's sentence. An integer power of a matrix that is not
-    known to be symmetric is kept as a product: only symmetric ones have an eigenframe.
+    known to be symmetric is kept as a product: only symmetric ones have an eigenframe. Outputs
+    that would be too long multiplied out have their intermediates named.
     """
 
     name: str
@@ -30,6 +33,9 @@ class Definition:
 
     def __post_init__(self) -> None:
         outputs = {name: _multiplied_out(Y) for name, Y in self.outputs.items()}
+        dims = (dim_names(*x.shape) for x in self.inputs.values())
+        taken = {*self.inputs, *outputs}.union(*dims)
+        outputs = with_intermediates(outputs, taken)
         object.__setattr__(self, "outputs", outputs)
 
     @property

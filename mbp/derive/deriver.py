@@ -23,12 +23,13 @@ from mbp.expr.nodes import (
     Inverse,
     Kernel,
     Map,
+    Named,
     Output,
     Var,
     Variation,
     topological,
 )
-from mbp.invariants.infer import declared
+from mbp.invariants.infer import declared, is_
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import collapse, normal, simplify
@@ -154,7 +155,8 @@ class _Deriver:
         whole: dict[Expr, Expr] = {}
         for stage in self.stages:
             known = {build.variation(s): v for s, v in whole.items() if not isinstance(s, Var)}
-            whole[stage] = build.substitute(levels[stage].variation, known)
+            total = build.substitute(levels[stage].variation, known)
+            whole[stage] = _kept_whole(total, "d", stage)
         return {
             name: simplify(whole[Y]) if Y in whole else build.zeros(*Y.shape)
             for name, Y in self.outputs.items()
@@ -171,6 +173,7 @@ class _Deriver:
             if isinstance(stage, Var) or stage not in summands:
                 continue
             cotangent = self._gathered(build.variation(stage), summands.pop(stage))
+            cotangent = _kept_whole(cotangent, f"{self.letter}_", stage)
             for operand, moved in self._move(stage, levels[stage].variation, cotangent).items():
                 summands.setdefault(operand, []).append(moved)
         functionals: dict[str, Expr] = {}
@@ -293,17 +296,29 @@ def project(M: Expr, x: Var) -> Expr:
     return M
 
 
+def _kept_whole(total: Expr, front: str, stage: Expr) -> Expr:
+    """The variation or the cotangent of a stage, under a name of its own if the stage has one."""
+    if not isinstance(stage, Named) or not total.args or isinstance(total, Variation):
+        return total
+    linear = tuple(name for name in _LINEAR if front == "d" and is_(stage, name))
+    return build.named(f"{front}{stage.name}", simplify(total), linear)
+
+
+_LINEAR = "symmetric", "antisymmetric", "diagonal"
+"""The properties of a matrix that its variation has."""
+
+
 def _stages(outputs: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """The expressions whose variation is worth a line: operands first.
 
-    They are the outputs, the arguments of nonlinear maps, the outputs of decompositions, and
-    whatever is used more than once, so that nothing is varied twice.
+    They are the outputs, the arguments of nonlinear maps, the outputs of decompositions, what has
+    a name, and whatever is used more than once, so that nothing is varied twice.
     """
     uses = Counter(arg for node in topological(*outputs) for arg in node.args)
     chosen: set[Expr] = set(outputs)
     for node in topological(*outputs):
         if isinstance(node, _NONLINEAR):
             chosen.update(arg for arg in node.args if arg.args)
-        if isinstance(node, Output) or (uses[node] > 1 and node.args):
+        if isinstance(node, Output | Named) or (uses[node] > 1 and node.args):
             chosen.add(node)
     return tuple(node for node in topological(*outputs) if node in chosen and not is_constant(node))

@@ -18,6 +18,7 @@ from mbp.expr.nodes import (
     Hadamard,
     Kernel,
     Map,
+    Named,
     Output,
     Product,
     Stack,
@@ -77,6 +78,8 @@ def vary(node: Expr, d: Callable[[Expr], Expr]) -> Varied:
         case Sum() | Stack():
             terms = tuple(d(arg) for arg in node.args)
             return Varied(build.rebuild(node, terms), ())
+        case Named(args=(X,)):
+            return Varied(d(X), ())
         case Map(data=(name,)) if key_of(node) not in RULEBOOK.variation_by_operation:
             A = node.args[0]
             slope = scalar.derivative(scalar.body(name))

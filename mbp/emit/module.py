@@ -21,6 +21,7 @@ from mbp.expr.nodes import (
     DimSize,
     Expr,
     Map,
+    Named,
     Number,
     Output,
     Scale,
@@ -684,7 +685,7 @@ def _where(shown: Page, said: str) -> list[str]:
     """What the names that occur in `said`, or in each other, stand for."""
     outputs = shown.definition.outputs
     entries: list[tuple[tuple[str, ...], str]] = []
-    for letter, node in shown.letters.items():
+    for letter, node in {**shown.letters, **shown.intermediates}.items():
         entries.append(((letter,), f"{letter} = {shown.spelled(node, text)}"))
     for call in shown.calls:
         if not any(name in outputs for name in call.names):
@@ -717,10 +718,12 @@ def _wrapped(line: str, width: int = 98) -> str:
 def source_texts(derivation: Derivation) -> list[str]:
     """What the layer itself says, for the digest of a module's source."""
     layer = derivation.definition
+    named = (A for A in topological(*layer.outputs.values()) if isinstance(A, Named))
     return [
         layer.name,
         layer.doc,
         *(f"{name}: {x.rows} {x.cols} {x.properties}" for name, x in layer.inputs.items()),
+        *(f"{A} = {text(A.args[0])}" for A in named),
         *(f"{name} = {text(Y)}" for name, Y in layer.outputs.items()),
         repr(sorted(layer.defaults.items())),
     ]

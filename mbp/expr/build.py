@@ -34,6 +34,7 @@ from mbp.expr.nodes import (
     KronRight,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Part,
@@ -96,6 +97,11 @@ def variation(x: Expr) -> Expr:
     return Variation(x)
 
 
+def named(name: str, X: Expr, properties: tuple[str, ...] = ()) -> Expr:
+    """X under a name, kept whole from then on."""
+    return Named(X, data=(name, tuple(properties)))
+
+
 def eye(n: DimLike) -> Expr:
     """The n×n identity."""
     return number(1) if dim(n) == ONE else Eye(data=(dim(n),))
@@ -139,6 +145,7 @@ def add(*terms: Expr) -> Expr:
     flat: list[Expr] = []
     for term in terms:
         flat.extend(term.args if isinstance(term, Sum) else (term,))
+    _check_number("a sum", "terms", flat)
     total = Sum(*flat) if len(flat) > 1 else flat[0]  # checks the shapes
     # Numbers in front are one number, as they are when a sum is written term by term.
     front = list(takewhile(_is_rational, flat))
@@ -148,6 +155,19 @@ def add(*terms: Expr) -> Expr:
     if not kept:
         return zeros(*total.shape)
     return kept[0] if len(kept) == 1 else Sum(*kept)
+
+
+MOST_OPERANDS = 4096
+"""Sums and products of more operands are refused: a loop that squares doubles them each time."""
+
+
+def _check_number(what: str, operands: str, flat: list[Expr]) -> None:
+    """Raises MbpError where a sum or a product would have too many operands."""
+    if len(flat) > MOST_OPERANDS:
+        raise MbpError(
+            f"{what} of {len(flat)} {operands}, the first of them {flat[0]}, is too long: "
+            f"{MOST_OPERANDS} are the most; take fewer turns of the loop, or powm(A, p)"
+        )
 
 
 def _is_rational(A: Expr) -> bool:
@@ -251,6 +271,7 @@ def hadamard(*factors: Expr) -> Expr:
         front, X = coefficient(A)
         c = scale(c, front)
         flat.extend(X.args if isinstance(X, Hadamard) else (X,))
+    _check_number("an elementwise product", "factors", flat)
     whole = Hadamard(*flat)  # checks the shapes
     kept = [A for A in flat if not isinstance(A, Ones)]
     if any(is_zero(A) for A in kept):
@@ -275,6 +296,7 @@ def matmul(*factors: Expr) -> Expr:
         front, X = coefficient(A) if not A.is_scalar else (number(1), A)
         c = scale(c, front)
         flat.extend(X.args if isinstance(X, Product) else (X,))
+    _check_number("a product", "factors", flat)
     whole = Product(*flat)  # checks the shapes
     if any(is_zero(A) for A in flat):
         return zeros(*whole.shape)

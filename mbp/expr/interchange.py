@@ -29,6 +29,7 @@ from mbp.expr.nodes import (
     Kron,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Part,
@@ -61,6 +62,8 @@ def _to_sympy(node: Expr, args: Sequence[Any]) -> Any:
             return sp.Symbol(node.name, real=True)
         case Var():
             return sp.MatrixSymbol(node.name, *node.shape)
+        case Named():
+            return args[0]
         case Number():
             return node.value
         case DimSize(data=(n,)):

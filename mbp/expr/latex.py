@@ -28,6 +28,7 @@ from mbp.expr.nodes import (
     KronRight,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -169,6 +170,8 @@ class _Printer:
         return self._done[node]
 
     def _print(self, node: Expr) -> Piece:
+        if isinstance(node, Named):
+            return _named(node.name)
         args = tuple(self.piece(arg) for arg in node.args)
         match node:
             case Var():

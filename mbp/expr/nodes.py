@@ -294,6 +294,30 @@ class Zeros(Expr):
         return data[0], data[1]
 
 
+class Named(Expr):
+    """A definition that stays whole: args = (what it stands for,), data = (name, property names).
+
+    It prints as its name, and no product is multiplied out into it. The properties are those known
+    of it besides what its definition shows.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def _shape_of(cls, args: tuple[Expr, ...], data: Data) -> Shape:
+        return args[0].shape
+
+    @property
+    def name(self) -> str:
+        """The name that it prints as."""
+        return str(self.data[0])
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """What is known of it besides, in the order of the vocabulary."""
+        return tuple(self.data[1])
+
+
 # --- the algebra ----------------------------------------------------------------------------
 
 

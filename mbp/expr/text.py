@@ -27,6 +27,7 @@ from mbp.expr.nodes import (
     KronRight,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -166,6 +167,8 @@ class _Printer:
         return self._done[node]
 
     def _print(self, node: Expr) -> Piece:
+        if isinstance(node, Named):
+            return node.name, ATOM
         args = tuple(self.piece(arg) for arg in node.args)
         match node:
             case Var():

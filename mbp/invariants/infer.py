@@ -29,6 +29,7 @@ from mbp.expr.nodes import (
     Kernel,
     Kron,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -90,8 +91,8 @@ def forget() -> None:
 
 
 def declared(A: Expr) -> frozenset[str]:
-    """The properties of a variable or output, with everything that follows from them."""
-    if isinstance(A, Var | Output):
+    """The properties of a variable, output or name, with everything that follows from them."""
+    if isinstance(A, Var | Output | Named):
         return VOCABULARY.closure(A.properties)
     return frozenset()
 
@@ -106,7 +107,7 @@ def _answer(A: Expr, prop: str) -> Answer:
         prop in VOCABULARY[name].excludes or name in VOCABULARY[prop].excludes for name in names
     ):
         return False
-    rule = _RULES.get((prop, type(A)))
+    rule = _of_operand(prop) if isinstance(A, Named) else _RULES.get((prop, type(A)))
     answer = rule(A) if rule is not None else None
     if answer is not None:
         return answer

@@ -28,6 +28,7 @@ from mbp.expr.nodes import (
     KronRight,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -125,6 +126,10 @@ class Lowering:
                 return self._read(node, node.name)
             case Variation(args=(Var() as x,)):
                 return self._read(x, f"d{x.name}", tangent=True)
+            case Named(args=(X,)):
+                value = self.value(X)
+                self.hints.setdefault(value, node.name)
+                return value
             case Number(data=(value,)):
                 return graph.number(value)
             case DimSize(data=(n,)):

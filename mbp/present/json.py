@@ -12,7 +12,7 @@ import sympy as sp
 from mbp.derive.derivation import Derivation, Step
 from mbp.expr import build
 from mbp.expr.dims import ONE
-from mbp.expr.nodes import Expr, Kernel, Output
+from mbp.expr.nodes import Expr, Kernel, Named, Output
 from mbp.expr.text import text
 from mbp.invariants.declare import declaration_text
 from mbp.present.entries import entries
@@ -53,6 +53,12 @@ def _definition(shown: Page, node: Expr) -> dict[str, Any]:
         entry, diagonal = entries(node, shown.names).text
         shape = f"{node.rows} {node.cols}" if node.cols != ONE else f"{node.rows}"
         return {"kind": "kernel", "shape": shape, "entry": entry, "diagonal": diagonal}
+    if isinstance(node, Named):
+        return {
+            "kind": "expression",
+            "of": shown.spelled(node, text),
+            "declaration": declaration_text(node, node.properties),
+        }
     assert isinstance(node, Output)
     operands = ", ".join(map(shown.text, node.args))
     return {

@@ -1,4 +1,4 @@
-"""Picks names for the kernels and the decompositions' outputs that a derivation speaks of."""
+"""Picks names for the kernels, the outputs of decompositions and the intermediates of a proof."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import chain, count
 import sympy as sp
 
 from mbp.expr.dims import dim_names
-from mbp.expr.nodes import Expr, Kernel, Output, Var, Variation, topological
+from mbp.expr.nodes import Expr, Kernel, Named, Output, Var, Variation, topological
 from mbp.expr.parser import FUNCTION_NAMES
 from mbp.expr.text import text
 from mbp.present.lower import is_mask
@@ -25,11 +25,11 @@ def named(
     cotangents: Mapping[str, Var],
     given: Mapping[str, Expr],
 ) -> dict[str, Expr]:
-    """Names for every kernel and decomposition output below `roots`, operands first.
+    """Names for every kernel, decomposition output and named intermediate below `roots`.
 
-    A layer's output keeps its name, then what the derivation has `given` a name keeps it, then
-    the rule's letters serve, all outputs of one call with the same number. No name is that of an
-    input, of a cotangent, of a dimension or of a function of the grammar.
+    They come operands first. A layer's output keeps its name, then what the derivation has `given`
+    a name keeps it, then the rule's letters serve, all outputs of one call with the same number. No
+    name is that of an input, of a cotangent, of a dimension or of a function of the grammar.
     """
     nodes = [node for node in topological(*roots) if _wants_name(node)]
     taken = {*outputs, *(G.name for G in cotangents.values())}
@@ -45,8 +45,9 @@ def named(
     for node in nodes:
         if node in found:
             continue
-        if isinstance(node, Kernel):
-            found[node] = next(name for name in _numbered(_letter(node)) if name not in taken)
+        if isinstance(node, Kernel | Named):
+            wish = node.name if isinstance(node, Named) else _letter(node)
+            found[node] = next(name for name in _numbered(wish) if name not in taken)
             taken.add(found[node])
             continue
         call = [A for A in nodes if isinstance(A, Output) and _is_same_call(A, node)]
@@ -80,7 +81,7 @@ def names_in(*roots: Expr) -> set[str]:
 
 
 def _wants_name(node: Expr) -> bool:
-    if isinstance(node, Kernel):
+    if isinstance(node, Kernel | Named):
         return True
     if not isinstance(node, Output):
         return False

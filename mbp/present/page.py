@@ -13,7 +13,7 @@ from mbp.definition import Definition
 from mbp.derive.derivation import Derivation, Side, Step
 from mbp.expr import build
 from mbp.expr.latex import latex
-from mbp.expr.nodes import Expr, Kernel, Output, Var, topological
+from mbp.expr.nodes import Expr, Kernel, Named, Output, Var, topological
 from mbp.expr.text import text
 from mbp.invariants.declare import declaration_text
 from mbp.invariants.infer import is_
@@ -54,7 +54,7 @@ class Call:
 class Page:
     """A derivation ready to print.
 
-    where: the kernels and outputs of decompositions by name, operands first.
+    where: the kernels, outputs of decompositions and named intermediates by name, operands first.
     letters: the intermediate expressions whose variation the proof takes, by letter.
     names: the names of both, of their variations and of those of the outputs, by node.
     """
@@ -159,7 +159,14 @@ class Page:
 
     def spelled(self, node: Expr, printed: Printer) -> str:
         """What a letter of this page stands for."""
+        if isinstance(node, Named):
+            return printed(node.args[0], self.names)
         return printed(node, {A: name for A, name in self.names.items() if A is not node})
+
+    @property
+    def intermediates(self) -> dict[str, Named]:
+        """What the layer, its variation and its gradients are told in, by name."""
+        return {name: node for name, node in self.where.items() if isinstance(node, Named)}
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -201,7 +208,7 @@ def page(derivation: Derivation, *, masks: bool = False) -> Page:
     """The page of `derivation` for a reader, to whom each intermediate variation has a letter.
 
     With `masks` it is for a program: triangles become products with a named mask, and nothing has
-    a name but kernels and outputs of decompositions.
+    a name but kernels, outputs of decompositions and what the layer names itself.
     """
     lower: Callable[[Expr], Expr] = (lambda A: masked(lowered(A))) if masks else lowered
     outputs = derivation.definition.outputs

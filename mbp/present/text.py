@@ -138,7 +138,8 @@ def _where(shown: Page) -> Iterator[str]:
     if not shown.where and not shown.letters:
         return
     yield "where"
-    rows = [(letter, shown.spelled(node, text)) for letter, node in shown.letters.items()]
+    letters = {**shown.letters, **shown.intermediates}
+    rows = [(letter, shown.spelled(node, text)) for letter, node in letters.items()]
     for call in shown.calls:
         kinds = "; ".join(
             f"{name}: {' '.join(node.properties) or 'general'}"

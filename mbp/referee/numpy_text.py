@@ -28,6 +28,7 @@ from mbp.expr.nodes import (
     Kron,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -176,6 +177,7 @@ def _over(g: sp.Expr, named: Mapping[sp.Symbol, str]) -> str:
 Written = Callable[[NumpyText, Expr, list[str]], str]
 
 _WRITTEN: dict[type[Expr], Written] = {
+    Named: lambda at, node, args: args[0],
     Sum: lambda at, node, args: " + ".join(args),
     Product: lambda at, node, args: " @ ".join(args),
     Scale: lambda at, node, args: f"{_factor(node.args[0], args[0])} * {args[1]}",

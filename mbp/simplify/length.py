@@ -22,6 +22,7 @@ from mbp.expr.nodes import (
     KronRight,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -50,6 +51,8 @@ _LENGTHS: dict[type[Expr], int] = {
 @lru_cache(maxsize=1 << 16)
 def length(e: Expr) -> int:
     """About how many characters `e` takes in print; names count as one letter."""
+    if isinstance(e, Named):
+        return 1
     inside = sum(length(arg) for arg in e.args)
     match e:
         case Sum():

@@ -26,6 +26,7 @@ from mbp.expr.nodes import (
     KronRight,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -105,7 +106,7 @@ def turned_letter(letter: Expr) -> Form:
 # --- leaves ---------------------------------------------------------------------------------
 
 
-@normalises(Var, Variation)
+@normalises(Var, Variation, Named)
 def _variable(node: Expr) -> Form:
     return node_form(node)
 

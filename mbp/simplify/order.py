@@ -10,6 +10,7 @@ from mbp.expr.nodes import (
     Expr,
     Eye,
     Kernel,
+    Named,
     Number,
     Ones,
     Output,
@@ -39,5 +40,7 @@ def order(e: Expr) -> Key:
 def _order(e: Expr) -> Key:
     if isinstance(e, Transpose):
         return (*_order(e.args[0]), 1)
+    if isinstance(e, Named):
+        return (_RANKS[Var], type(e).__name__, str(e.data), 0)
     rank = _RANKS.get(type(e), _OTHERS)
     return (rank, type(e).__name__, str(e.data), len(e.args), *(_order(arg) for arg in e.args))

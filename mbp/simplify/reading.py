@@ -21,6 +21,7 @@ from mbp.expr.nodes import (
     Inverse,
     Kernel,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -799,7 +800,7 @@ def read_letter(letter: Expr) -> Expr:
 
 
 def _descends(letter: Expr) -> bool:
-    if isinstance(letter, Variation | Kernel) or (
+    if isinstance(letter, Variation | Named | Kernel) or (
         isinstance(letter, Output) and letter.data[-1] > 1
     ):
         return False

@@ -27,6 +27,7 @@ from mbp.expr.nodes import (
     Kernel,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -457,7 +458,7 @@ def _collapsed_letter(letter: Expr, in_frame: bool) -> Form:
         return of_letter(letter)  # what a frame's core is made of stays for the word's reader
     if isinstance(letter, Transpose):
         return transpose(_collapsed_letter(letter.args[0], in_frame))
-    if isinstance(letter, Product | Variation | Output):
+    if isinstance(letter, Product | Variation | Named | Output):
         return form(letter)
     args = tuple(collapsed(form(arg), in_frame).expression() for arg in letter.args)
     return form(build.rebuild(letter, args))

@@ -17,6 +17,7 @@ from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import (
     Expr,
+    Named,
     Ones,
     Output,
     Variation,
@@ -258,10 +259,10 @@ def form(e: Expr) -> Form:
 def operands(node: Expr) -> tuple[Expr, ...]:
     """The operands that are normalised with the node.
 
-    What is varied, and the inputs of a decomposition with several outputs, stay as they are
-    written: they tell which variation and which decomposition is meant.
+    What is varied, what has a name, and the inputs of a decomposition with several outputs, stay as
+    they are written: they tell which variation and which decomposition is meant.
     """
-    if isinstance(node, Variation) or (isinstance(node, Output) and node.data[-1] > 1):
+    if isinstance(node, Variation | Named) or (isinstance(node, Output) and node.data[-1] > 1):
         return ()
     return node.args
 

@@ -33,6 +33,7 @@ from mbp.expr.nodes import (
     KronRight,
     LogDet,
     Map,
+    Named,
     Number,
     Ones,
     Output,
@@ -99,6 +100,8 @@ class _Reader:
             case Ones() | Zeros():
                 fill = float(isinstance(node, Ones))
                 return torch.full((self.size(node.rows), self.size(node.cols)), fill, **self.like)
+            case Named():
+                return args[0]
             case Sum():
                 return reduce(torch.add, args)
             case Product():

@@ -196,6 +196,8 @@ class Interpreter:
         if definition["kind"] == "output":
             result = self._read(ast.parse(definition["of"], mode="eval").body)
             return result[definition["index"]] if isinstance(result, tuple) else result
+        if definition["kind"] == "expression":
+            return self.value(definition["of"])
         shape = [self._dim(ast.parse(n, mode="eval").body) for n in definition["shape"].split()]
         K = np.zeros((shape[0], shape[1] if len(shape) == 2 else 1))
         env: dict[str, Any] = {
