@@ -55,7 +55,7 @@ from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
 from mbp.plan.kronecker import has_factor_frame, kronecker_sum
 from mbp.plan.low_rank import LowRank, low_rank
-from mbp.plan.powers import in_powers_only, in_products, integer_power
+from mbp.plan.powers import in_powers_only, in_products, integer_power, is_of_inverse
 from mbp.plan.ranges import Range, Ranges, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.sums import Term, assembled, without_identities
@@ -234,9 +234,10 @@ class Lowering:
                 return [Term(graph.mirrored(self._inverse(X.args[0])))]
             case Inverse(args=(A,)) if self._is_applied(node):
                 return [Term(self._inverse(A))]
-            case Frechet() if node.args[0] in self._in_powers_only:
-                products = node.order > 0
-                return self._terms(in_products(node)) if products else [Term(self._power(node))]
+            case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
+                return [Term(self._power(node))]
+            case Frechet() if node.args[0] in self._in_powers_only and is_of_inverse(node):
+                return self._terms(in_products(node))
             case Frechet():
                 return [Term(self._matrix_function(node))]
             case Output() if has_range(node):

@@ -23,7 +23,7 @@ from mbp.expr.nodes import (
     topological,
 )  # fmt: skip
 from mbp.plan.gram import Gram, as_gram, letters, mirrored
-from mbp.plan.powers import integer_power
+from mbp.plan.powers import is_of_inverse
 from mbp.simplify import simplify
 
 
@@ -49,8 +49,8 @@ def pushed_through(definition: Definition) -> Pushed | None:
 
     They hold for every F and every g that is finite at ε (Higham, Functions of Matrices, theorem
     1.35). The last, whose φ loses digits where FFᵀ is small, is used where no other applies, and
-    not for integer powers, which are applied through the rank. None where no matrix function has
-    such an argument.
+    not for powers of an inverse, which is applied through the rank itself. None where no matrix
+    function has such an argument.
     """
     outputs = {name: simplify(Y) for name, Y in definition.outputs.items()}
     functions = _functions(outputs)
@@ -77,7 +77,7 @@ def _pushed(node: Expr, args: tuple[Expr, ...], functions: Mapping[Expr, _Functi
         case Product():
             return _past_factors(list(zip(node.args, args, strict=True)), functions)
     found = functions.get(node)
-    if isinstance(node, Frechet) and found is not None and integer_power(node) is None:
+    if isinstance(node, Frechet) and found is not None and not is_of_inverse(node):
         return found.around()
     return build.rebuild(node, args)
 
