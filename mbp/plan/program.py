@@ -18,7 +18,7 @@ from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph
 from mbp.plan.lower import Lowering, is_svd
-from mbp.plan.ranges import projects
+from mbp.plan.ranges import of_factors, projects
 from mbp.plan.residual import projected_factors, residual_form, with_residuals
 from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
 from mbp.plan.storage import with_narrow_products_turned, with_products_as_read
@@ -131,7 +131,7 @@ def planned(
         parts["ranges"] = dict(compared)
     for part in parts.values():
         for name, expr in part.items():
-            part[name], formed = with_residuals(expr)
+            part[name], formed = with_residuals(of_factors(expr))
             residuals |= formed
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
     roots = [expr for part in parts.values() for expr in part.values()]

@@ -4,8 +4,9 @@ import mpmath as mp
 import pytest
 import torch
 
-from mbp.api import one_off_layer
+from mbp.api import one_off_layer, parse
 from mbp.emit import emit_text, load
+from mbp.plan.ranges import of_factors
 
 DTYPE = torch.float64
 WITH_DIGITS = 60
@@ -148,3 +149,26 @@ def test_so_is_that_of_more_columns_than_rows(mean):
     q, V = mp.eigsy(centred.T * centred + mp.eye(6))
     slope = V * mp.diag([1 / mp.sqrt(x) for x in q]) * V.T
     assert error(found, centred * slope) < 1e-13 * mean
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+@pytest.mark.parametrize("condition", [1e3, 1e6, 1e9])
+def test_the_inverse_of_a_gram_matrix_does_not_square_the_condition(condition, is_wide):
+    U, _ = torch.linalg.qr(normal(30, 4))
+    V, _ = torch.linalg.qr(normal(4, 4))
+    A = U * torch.logspace(0, -torch.tensor(condition).log10().item(), 4, dtype=DTYPE) @ V.mT
+    for text, X in (("tr(pinv(A.T @ A))", A), ("tr(pinv(3 * A @ A.T)) * 3", A)):
+        Y, (found,) = gradients(text, {"A": "m d"}, X.mT.contiguous() if is_wide else X)
+        inverse = (exact(A).T * exact(A)) ** -1
+        trace = sum(inverse[i, i] for i in range(4))
+        assert error(Y, trace) < 1e-14 * condition
+        assert error(found.mT if is_wide else found, -2 * exact(A) * inverse**2) < 1e-14 * condition
+
+
+SAME_RANGE = ["projector(pinv(A).T) @ x", "projector(pinv(A.T)) @ x", "projector(3 * pinv(A).T) @ x"]
+
+
+@pytest.mark.parametrize("text", SAME_RANGE)
+def test_the_range_of_a_generalised_inverse_is_that_of_its_transpose(text):
+    declared = {"A": "m d", "x": "m"}
+    assert of_factors(parse(text, **declared)) is parse("projector(A) @ x", **declared)
