@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 import sympy as sp
 
 from mbp.expr.dims import ONE, Dim
-from mbp.plan.value import INVERSES, Form, Value, Word
+from mbp.plan.value import APPLIED, Form, Value, Word
 
 _OTHER = {"sym": "skew", "skew": "sym"}
 
@@ -117,6 +117,8 @@ class Algebra(ABC):
         if v.form is Form.LOW_RANK_INVERSE:
             diagonal, correction = by_rank(v)
             return self.add(diagonal, self.negate(self.product(correction)))
+        if v.form is Form.COMPLEMENT:
+            return self.add(self.eye(v.rows), self.negate(self.product(v.args)))
         return v
 
     def _formed_inverse(self, v: Value) -> Value:
@@ -161,6 +163,9 @@ class Algebra(ABC):
             diagonal, correction = by_rank(v)
             less = self.negate(self.diagonal_of_product(correction))
             return self.add(self.column(diagonal), less)
+        if v.form is Form.COMPLEMENT:
+            less = self.negate(self.diagonal_of_product(v.args))
+            return self.add(self.column(self.eye(v.rows)), less)
         if v.op == "matmul":
             left, right = v.args
             return self.row_sum(self.hadamard(left, self.transpose(right)))
@@ -187,7 +192,7 @@ class Algebra(ABC):
             diagonal, *low_rank = v.args
             args = (diagonal, *self.mirrored(tuple(low_rank)))
             return self.make(v.op, *args, shape=v.shape, form=v.form)
-        if v.form is Form.INVERSE and v.data[0] == "definite":
+        if v.form is Form.COMPLEMENT or (v.form is Form.INVERSE and v.data[0] == "definite"):
             return v
         if v.form in (Form.INVERSE, Form.PINV):
             data = (*v.data[:-1], not v.data[-1])
@@ -237,7 +242,7 @@ class Algebra(ABC):
         form = Form.NUMBER if c.form is v.form is Form.NUMBER else v.form
         if v.form is Form.NUMBER:
             form = c.form
-        if form in INVERSES:
+        if form in APPLIED:
             v, form = self.dense(v), Form.MATRIX
         return self.make("scale", c, v, shape=v.shape, form=form)
 
@@ -495,6 +500,11 @@ class Algebra(ABC):
         """D⁻¹ − D⁻¹ W D⁻¹ for a diagonal D⁻¹ and a word W, to be applied through W's least rank."""
         args, shape = (inverse, *low_rank), inverse.shape
         return self.make("low_rank_inverse", *args, shape=shape, form=Form.LOW_RANK_INVERSE)
+
+    def complement(self, projector: Word) -> Value:
+        """I − Π for a word Π, to be applied to X as X − ΠX."""
+        n = projector[0].rows
+        return self.make("complement", *projector, shape=(n, n), form=Form.COMPLEMENT)
 
     def pinv(self, A: Value, M: Value) -> Value:
         """(A M)⁺ for an M that makes the columns of A M orthonormal up to rounding."""

@@ -11,10 +11,17 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import project
 from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
-from mbp.expr.nodes import Expr, Inner, Number, Output, Product, Sum, Var
+from mbp.expr.nodes import Expr, Inner, Map, Number, Output, Product, Sum, Var
 from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.plan.complements import (
+    complemented,
+    is_square,
+    projected_squares,
+    with_complements,
+    with_squares,
+)
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph
 from mbp.plan.lower import Lowering, is_svd
@@ -24,7 +31,7 @@ from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
 from mbp.plan.storage import with_narrow_products_turned, with_products_as_read
 from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
-from mbp.simplify import simplify
+from mbp.simplify import normal, simplify
 
 
 @dataclass(frozen=True)
@@ -110,11 +117,11 @@ def planned(
     """
     layer = derivation.definition
     vectors = vector_names(derivation, second)
-    residuals: frozenset[Expr] = frozenset()
+    squares, residuals = projected_squares(layer.outputs.values())
     outputs: dict[str, Expr] = {}
     for name, Y in layer.outputs.items():
-        spelled, formed = residual_form(Y)
-        outputs[name] = spelled if formed else simplify(Y)
+        spelled, formed = residual_form(with_squares(Y, squares))
+        outputs[name] = spelled if formed or squares else simplify(Y)
         residuals |= formed
     parts = {
         "forward": outputs,
@@ -131,11 +138,16 @@ def planned(
         parts["ranges"] = dict(compared)
     for part in parts.values():
         for name, expr in part.items():
-            part[name], formed = with_residuals(of_factors(expr))
+            part[name], formed = with_residuals(with_squares(of_factors(expr), squares))
             residuals |= formed
+    left = complemented(expr for part in parts.values() for expr in part.values())
+    forms_frames = forms_frames or bool(left)
+    for part in parts.values():
+        for name, expr in part.items():
+            part[name] = with_complements(expr, left)
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
     roots = [expr for part in parts.values() for expr in part.values()]
-    projected = projected_factors(roots)
+    projected = projected_factors(roots, left)
     residuals |= {build.matmul(C, *X) for C, words in projected.items() for X in words}
     literal = expressions_below(*layer.outputs.values())
     lowering = Lowering(
@@ -145,8 +157,10 @@ def planned(
         frozenset(A.args[0] for A in literal if isinstance(A, Output) and is_svd(A)),
         residuals,
         projected,
+        left,
         frozenset(outputs.values()),
         forms_frames,
+        _norms(layer.outputs.values()),
     )
     lowered: dict[str, dict[str, Value]] = {}
     for kind, part in parts.items():
@@ -209,6 +223,23 @@ def planned(
 
 
 _FIRST_ORDER = "forward", "backward", "variation"
+
+
+def _norms(outputs: Iterable[Expr]) -> frozenset[Expr]:
+    """‖X‖² in normal form for the norms in the outputs, but for those with a pole at X = 0."""
+    spelled = [e for Y in outputs for e in (Y, simplify(Y))]
+    maps = [node for node in expressions_below(*spelled) if isinstance(node, Map)]
+    roots = {A for A in maps if A.name == "sqrt" and is_square(A.args[0])}
+    poles = {A.args[0] for A in maps if A.name in ("log", "sqrt") or _is_divided(A)}
+    return frozenset(normal(A.args[0]) for A in roots - poles)
+
+
+def _is_divided(A: Map) -> bool:
+    """Whether A is a power that is not known to be positive."""
+    if A.name != "pow":
+        return False
+    p = A.args[1]
+    return not (isinstance(p, Number) and p.value > 0)
 
 
 def _has_frame(parts: Iterable[Mapping[str, Value]]) -> bool:

@@ -11,7 +11,7 @@ import sympy as sp
 from mbp.expr.dims import Dim
 from mbp.plan.algebra import numbered
 from mbp.plan.graph import Graph
-from mbp.plan.value import INVERSES, Form, Value, Word
+from mbp.plan.value import APPLIED, Form, Value, Word
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def assembled(graph: Graph, terms: list[Term], shape: tuple[Dim, Dim]) -> Value:
             sums.append(Term((), sp.Integer(1), scalars).of(graph, value))
     if not sums:
         return graph.make("zeros", shape=shape)
-    return graph.add(*(graph.dense(v) if v.form in INVERSES else v for v in sums))
+    return graph.add(*(graph.dense(v) if v.form in APPLIED else v for v in sums))
 
 
 def _normal(graph: Graph, word: Word) -> Word:

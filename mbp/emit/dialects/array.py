@@ -69,6 +69,7 @@ def words(np: str) -> dict[str, str]:
         "svd_frame": "_svd_frame({a})",
         "unvec": "_unvec({a}, {rows}, {cols})",
         "vec": "_vec({a})",
+        "zero_as_infinite": f"{np}.where({{a}} <= 0, {np}.inf, {{a}})",
         "zeros": f"{np}.zeros(({{rows}}, {{cols}}), {{like}})",
         "zeros of shape": f"{np}.zeros({{shape}}, {{x}}.dtype)",
         "zeros_like": f"{np}.zeros_like({{like_array}})",

@@ -88,6 +88,7 @@ TORCH = Dialect(
         "triangular_solve": "torch.linalg.solve_triangular({a}, {b}, upper={upper})",
         "unvec": "{A}[..., 0].unflatten(-1, ({cols}, {rows})).mT",
         "vec": "{A}.mT.flatten(-2, -1)[..., None]",
+        "zero_as_infinite": "torch.where({a} <= 0, torch.inf, {a})",
         "with transpose": "_with_transpose({a})",
         "with_diagonal": "_with_diagonal({a}, {b}, on_tie)",
         "zeros": "{x}.new_zeros({rows}, {cols})",
