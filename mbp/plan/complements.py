@@ -56,7 +56,7 @@ def with_squares(e: Expr, squares: Mapping[Expr, Expr]) -> Expr:
     return fold(e, rebuilt) if squares else e
 
 
-def with_complements(e: Expr, complemented: frozenset[Expr]) -> Expr:
+def with_complements(e: Expr) -> Expr:
     """e with Π(I − Ψ)Y for (I − ΠΨ)Y, Y in the range of Π: what the projections leave is small."""
 
     def rebuilt(node: Expr, args: Letters) -> Expr:
@@ -65,11 +65,10 @@ def with_complements(e: Expr, complemented: frozenset[Expr]) -> Expr:
             keeps = len(word) == 2 and all(map(is_range, word))
             if keeps and normal(build.matmul(word[0], args[k + 1])) is normal(args[k + 1]):
                 product = build.matmul(word[0], _complement(word[1]))
-                whole = build.matmul(*args[:k], build.scale(c, product), *args[k + 1 :])
-                return build.rebuild(whole, whole.args)
+                return build.matmul(*args[:k], build.scale(c, product), *args[k + 1 :])
         return build.rebuild(node, args)
 
-    return fold(e, rebuilt) if complemented else e
+    return fold(e, rebuilt)
 
 
 def is_square(e: Expr) -> bool:

@@ -141,10 +141,12 @@ def planned(
             part[name], formed = with_residuals(with_squares(of_factors(expr), squares))
             residuals |= formed
     left = complemented(expr for part in parts.values() for expr in part.values())
-    forms_frames = forms_frames or bool(left)
-    for part in parts.values():
-        for name, expr in part.items():
-            part[name] = with_complements(expr, left)
+    if left:
+        forms_frames = True
+        parts = {
+            kind: {name: with_complements(expr) for name, expr in part.items()}
+            for kind, part in parts.items()
+        }
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
     roots = [expr for part in parts.values() for expr in part.values()]
     projected = projected_factors(roots, left)
