@@ -121,7 +121,7 @@ def _wish(value: Value) -> str:
             return "K"
         case "entrywise" if value.rows == value.cols != ONE:
             return "L"
-        case "nonnegative":
+        case "nonnegative" if not value.is_scalar:
             return "lam"
         case "add" if value.form is Form.DIAGONAL and any(
             arg.op in ("nonnegative", "column") for arg in value.args
@@ -389,6 +389,8 @@ class Body:
                 return f"{within(self._piece(args[0]), TERM)} * {turned}.mT", TERM
             case "sum":
                 return self._sum(args[0])
+            case "zero_as_infinite":
+                return self._dialect.word(op).format(a=self._named(args[0])), ATOM
             case "power":
                 return self._power(args[0], args[1])
             case "map":

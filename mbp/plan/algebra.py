@@ -123,6 +123,8 @@ class Algebra(ABC):
             return self.add(diagonal, self.negate(self.product(correction)))
         if v.form is Form.KRONECKER:
             return self.make("kron", *map(self.dense, v.args), shape=v.shape)
+        if v.form is Form.COMPLEMENT:
+            return self.add(self.eye(v.rows), self.negate(self.product(v.args)))
         return v
 
     def _formed_inverse(self, v: Value) -> Value:
@@ -170,6 +172,9 @@ class Algebra(ABC):
         if v.form is Form.KRONECKER:
             a, b = map(self.diagonal_of, v.args)
             return self.reshape(self.product((a, self.transpose(b))), v.rows, ONE)
+        if v.form is Form.COMPLEMENT:
+            less = self.negate(self.diagonal_of_product(v.args))
+            return self.add(self.column(self.eye(v.rows)), less)
         if v.op == "matmul":
             left, right = v.args
             return self.row_sum(self.hadamard(left, self.transpose(right)))
@@ -200,7 +205,7 @@ class Algebra(ABC):
             return self.kron(*map(self.transpose, v.args))
         if v.op == "reshape" and ONE in v.shape:
             return self.reshape(v.args[0], v.cols, v.rows)
-        if v.form is Form.INVERSE and v.data[0] == "definite":
+        if v.form is Form.COMPLEMENT or (v.form is Form.INVERSE and v.data[0] == "definite"):
             return v
         if v.form in (Form.INVERSE, Form.PINV):
             data = (*v.data[:-1], not v.data[-1])
@@ -538,6 +543,11 @@ class Algebra(ABC):
         """D⁻¹ − D⁻¹ W D⁻¹ for a diagonal D⁻¹ and a word W, to be applied through W's least rank."""
         args, shape = (inverse, *low_rank), inverse.shape
         return self.make("low_rank_inverse", *args, shape=shape, form=Form.LOW_RANK_INVERSE)
+
+    def complement(self, projector: Word) -> Value:
+        """I − Π for a word Π, to be applied to X as X − ΠX."""
+        n = projector[0].rows
+        return self.make("complement", *projector, shape=(n, n), form=Form.COMPLEMENT)
 
     def pinv(self, A: Value, M: Value) -> Value:
         """(A M)⁺ for an M that makes the columns of A M orthonormal up to rounding."""

@@ -12,7 +12,7 @@ import sympy as sp
 from mbp.expr.dims import ONE
 from mbp.plan import blocks
 from mbp.plan.algebra import Algebra, by_rank
-from mbp.plan.value import INVERSES, Form, Value, Word
+from mbp.plan.value import APPLIED_SQUARE, Form, Value, Word
 
 
 class Graph(Algebra):
@@ -154,10 +154,12 @@ class Graph(Algebra):
 
     def _formed(self, word: Word) -> float:
         """The flops of a product that is needed as a matrix, be it one inverse alone."""
-        if len(word) > 1 or word[0].form not in (*INVERSES, Form.PINV):
+        if len(word) > 1 or word[0].form not in (*APPLIED_SQUARE, Form.PINV):
             return self.cost(word)
         if word[0].form is Form.LOW_RANK_INVERSE:
             return self.cost(by_rank(word[0])[1])
+        if word[0].form is Form.COMPLEMENT:
+            return self.cost(word[0].args)
         return 2.0 * self.size(word[0].rows) ** 3 if word[0].form is Form.INVERSE else math.inf
 
     def know(self, word: Word, value: Value) -> None:
@@ -228,6 +230,12 @@ class Graph(Algebra):
         known = self.known(word)
         if known is not None:
             return known
+        place = self._between(word)
+        if place is not None:
+            first, k, last = place
+            both = self._associated(word[first : k + 1]), self._associated(word[k:last])
+            self.know(word[first:last], self._multiply(*both))
+            return self.product((*word[:first], self._words[word[first:last]], *word[last:]))
         self._form_half(word)
         cut = self._order(word).cut
         value = self._multiply(self._associated(word[:cut]), self._associated(word[cut:]))
@@ -244,6 +252,19 @@ class Graph(Algebra):
         whole = self.cost((self.transpose(H), *middle, H))
         if self.cost(half) + whole < self.cost(word):
             self._associated(half)
+
+    def _between(self, word: Word) -> tuple[int, int, int] | None:
+        """Where X (I − Π) Y stands in `word`, X and Y thin: the start, the complement, the stop.
+
+        The complement is applied to both, for what it leaves of either may be small.
+        """
+        inner = range(1, len(word) - 1)
+        k = next((k for k in inner if word[k].form is Form.COMPLEMENT), None)
+        if k is None:
+            return None
+        first = min(range(k - 1, -1, -1), key=lambda i: self.size(word[i].rows))
+        last = min(range(k + 1, len(word)), key=lambda i: self.size(word[i].cols)) + 1
+        return first, k, last
 
     def known(self, word: Word) -> Value | None:
         """The product of `word`, if it exists already."""
@@ -264,9 +285,20 @@ class Graph(Algebra):
         known = self.known(word)
         if known is not None:
             return _Order(0.0, 1, known.form)
+        place = self._between(word)
+        if place is not None:
+            return self._order_between(word, *place)
         r, c = self.size(word[0].rows), self.size(word[-1].cols)
         options = (self._joined(word, cut, r, c) for cut in range(1, len(word)))
         return min(options, key=_cost_of)
+
+    def _order_between(self, word: Word, first: int, k: int, last: int) -> _Order:
+        rows, cols = word[first].rows, word[last - 1].cols
+        both = self.make("stand_in", data=(-5,), shape=(rows, cols))
+        parts = word[first : k + 1], word[k:last], (*word[:first], both, *word[last:])
+        cost = sum(self._order(part).cost for part in parts)
+        cost += 2.0 * self.size(rows) * self.size(word[k].rows) * self.size(cols)
+        return _Order(cost, k, Form.MATRIX)
 
     def _joined(self, word: Word, cut: int, r: int, c: int) -> _Order:
         left, right = self._order(word[:cut]), self._order(word[cut:])
@@ -277,8 +309,8 @@ class Graph(Algebra):
             cost = 6.0 * r * k * c if _fits(left.letter, right.letter) else math.inf
         elif forms == (Form.DIAGONAL, Form.DIAGONAL):
             cost, form = float(k), Form.DIAGONAL
-        elif Form.LOW_RANK_INVERSE in forms:
-            turned = left.form is not Form.LOW_RANK_INVERSE
+        elif any(form in _THROUGH_RANK for form in forms):
+            turned = left.form not in _THROUGH_RANK
             cost = self._low_rank_cost(right.letter if turned else left.letter, r if turned else c)
         elif Form.INVERSE in forms:
             cost = 2.0 * r * k * c
@@ -297,10 +329,11 @@ class Graph(Algebra):
         return _Order(left.cost + right.cost + cost, cut, form)
 
     def _low_rank_cost(self, letter: Value | None, n: int) -> float:
-        """The flops of a low-rank inverse applied to n columns."""
+        """The flops of a low-rank inverse or a complement applied to n columns."""
         assert letter is not None
-        correction = by_rank(letter)[1]
-        cost = sum(2.0 * self.size(A.rows) * self.size(A.cols) for A in correction[1:-1])
+        is_inverse = letter.form is Form.LOW_RANK_INVERSE
+        correction = by_rank(letter)[1][1:-1] if is_inverse else letter.args
+        cost = sum(2.0 * self.size(A.rows) * self.size(A.cols) for A in correction)
         return (cost + 3.0 * self.size(letter.rows)) * n
 
     def _kron_cost(self, letter: Value | None, n: int) -> float:
@@ -319,6 +352,8 @@ class Graph(Algebra):
             return self._fit(left, right)
         if Form.LOW_RANK_INVERSE in (left.form, right.form):
             return self._apply_low_rank(left, right)
+        if Form.COMPLEMENT in (left.form, right.form):
+            return self._apply_complement(left, right)
         if left.form is Form.INVERSE or right.form is Form.INVERSE:
             return self._solve(left, right)
         if left.form is Form.DIAGONAL and right.form is Form.DIAGONAL:
@@ -381,6 +416,14 @@ class Graph(Algebra):
         less = self.negate(self.product((*low_rank, inverse, B)))
         return self.product((inverse, self.add(B, less)))
 
+    def _apply_complement(self, left: Value, right: Value) -> Value:
+        """(I − Π) B as B − ΠB."""
+        if left.form is not Form.COMPLEMENT:
+            turned = self._apply_complement(self.transpose(right), self.transpose(left))
+            return self.transpose(turned)
+        B = self.dense(right)
+        return self.add(B, self.negate(self.product((*left.args, B))))
+
     def _solve(self, left: Value, right: Value) -> Value:
         if left.form is Form.INVERSE and right.form is Form.INVERSE:
             right = self.dense(right)
@@ -403,6 +446,8 @@ class Graph(Algebra):
 
 
 _cost_of = attrgetter("cost")
+
+_THROUGH_RANK = Form.LOW_RANK_INVERSE, Form.COMPLEMENT
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ from mbp.expr.nodes import (
 )
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
+from mbp.plan.complements import complement, is_range, ratio
 from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
 from mbp.plan.kronecker import has_factor_frame, kronecker_sum
@@ -61,6 +62,7 @@ from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.sums import Term, assembled, without_identities
 from mbp.plan.value import Form, Value, Word
 from mbp.rulebook import RULEBOOK, Forward
+from mbp.simplify import normal
 
 _PATTERNS = ("lower", "strictly_lower", "upper", "strictly_upper")
 
@@ -72,8 +74,10 @@ class Lowering:
     matrices X whose XᵀX takes its spectrum from the singular values of X, not from XᵀX itself.
     `framed` are those of them of which only σ and V are used: they may be wide. `residuals` are
     differences that are formed, because what they expand to would cancel; those of `projected`
-    wherever they occur in a product. `outputs` are the layer's own outputs. `forms_frames`: an
+    wherever they occur in a product; of the projectors in `complemented` I − Π is applied, not
+    expanded. `outputs` are the layer's own outputs. `forms_frames`: an
     orthonormal frame of each range is formed, where otherwise least squares do what they can.
+    `norms` are squares of norms, in normal form, whose roots have the derivative 0 at 0.
     """
 
     def __init__(
@@ -84,8 +88,10 @@ class Lowering:
         by_svd: frozenset[Expr],
         residuals: frozenset[Expr],
         projected: Projected,
+        complemented: frozenset[Expr],
         outputs: frozenset[Expr],
         forms_frames: bool,
+        norms: frozenset[Expr],
     ) -> None:
         self.graph = graph
         roots = tuple(roots)
@@ -98,6 +104,8 @@ class Lowering:
         self._vectors = vectors
         self._residuals = residuals
         self._projected = projected
+        self._complemented = complemented
+        self._norms = norms
         self.ranges = Ranges(graph, outputs, forms_frames)
         self._nodes = frozenset(topological(*roots))
         ranged = {A.args[0] for A in self._nodes if isinstance(A, Output) and has_range(A)}
@@ -217,6 +225,8 @@ class Lowering:
     def _new_terms(self, node: Expr) -> list[Term]:
         graph = self.graph
         match node:
+            case Sum() if (found := self._complement(node)) is not None:
+                return [found]
             case Sum():
                 return [term for arg in node.args for term in self._terms(arg)]
             case Scale(args=(c, X)):
@@ -278,6 +288,17 @@ class Lowering:
             whole = Term((assembled(self.graph, formed, G.shape),))
             terms = [*(t for t in terms if t not in formed), whole]
         return [Term(adjoint.at(t.word, other, shape), t.number, t.scalars) for t in terms]
+    def _complement(self, node: Expr) -> Term | None:
+        """±(I − Π) as one letter, where it is not to be expanded."""
+        found = complement(node)
+        if found is None or found[1] not in self._complemented:
+            return None
+        sign, P = found
+        return Term((self.graph.complement(self._frame(P)),), sp.Integer(sign))
+
+    def _frame(self, P: Expr) -> Word:
+        """The word of the projector onto a range."""
+        return self._range(P.args[0]).projector
 
     def _symmetric_part(self, X: Expr) -> Expr:
         """sym(X), of X = A M Aᵀ as A sym(M) Aᵀ where sym(M) is computed anyway."""
@@ -396,6 +417,8 @@ class Lowering:
     def _inner(self, node: Inner) -> Value:
         A, B = node.args
         graph = self.graph
+        if A is B and isinstance(A, Product) and any(map(self._complement, A.args)):
+            return self._square(A)
         left = [term.mirrored(graph) for term in self._terms(A)]
         right = self._terms(B)
         formed = sum(graph.cost(t.word) for t in (*left, *right))
@@ -404,8 +427,24 @@ class Lowering:
         if A is B:
             formed /= 2 * _SQUARES
         if single or sum(graph.trace_cost(t.word) for t in pairs) < formed:
-            return graph.add(*(t.of(graph, graph.trace_of_product(t.word)) for t in pairs))
+            total = graph.add(*(t.of(graph, graph.trace_of_product(t.word)) for t in pairs))
+            cancels = A is B and len(pairs) > 1
+            return graph.make("nonnegative", total, shape=node.shape) if cancels else total
         return graph.inner(self.value(A), self.value(B))
+
+    def _square(self, X: Product) -> Value:
+        """‖X‖², of X = Q N Qᵀ Y with a projector Q N Qᵀ that of N to H = QᵀY: tr Hᵀ N H."""
+        graph = self.graph
+        word = tuple(letter for factor in X.args for letter in self._letters(factor))
+        left, right = (self._frame(P) if is_range(P) else () for P in (X.args[0], X.args[-1]))
+        word = word[max(len(left) - 1, 0) : len(word) - max(len(right) - 1, 0)]
+        H = graph.dense(graph.product(word))
+        return graph.inner(H, graph.product((*left[1:-1], H, *right[1:-1])))
+
+    def _letters(self, factor: Expr) -> Word:
+        """A factor as a word of its own; of a complement the sign is dropped."""
+        terms = self._terms(factor)
+        return terms[0].word if len(terms) == 1 else (self.value(factor),)
 
     def _diagonal_of(self, A: Expr) -> Value:
         """The diagonal of A as a column; of a product without forming the product."""
@@ -451,6 +490,10 @@ class Lowering:
 
     def _map(self, node: Map) -> Value:
         A = self.value(node.args[0])
+        if node.name == "pow" and (found := self._norm_power(node)) is not None:
+            X, p = found
+            square = self.graph.make("zero_as_infinite", self.value(X), shape=X.shape)
+            return self.graph.power(square, self.graph.number(p))
         if node.name == "pow":
             p = self.value(node.args[1])
             if A.form is Form.DIAGONAL and p.op == "number" and p.data[0] > 0:
@@ -461,6 +504,20 @@ class Lowering:
         if A.form is Form.DIAGONAL and scalar.body(node.name).subs(scalar.X, 0) == 0:
             return self.graph.diagonal(self._apply(node.name, self.graph.column(A)))
         return self._apply(node.name, self.graph.dense(A))
+
+    def _norm_power(self, node: Map) -> tuple[Expr, sp.Expr] | None:
+        """‖X‖² and p < 0 of a power ‖X‖²ᵖ of a norm, which is to be 0 at X = 0."""
+        X, exponent = node.args
+        if not (self._norms and X.is_scalar and isinstance(exponent, Number)):
+            return None
+        p = exponent.value
+        if isinstance(X, Map) and X.name == "sqrt":
+            X, p = X.args[0], p / 2
+        if p > 0:
+            return None
+        expanded = normal(X)
+        found = any(ratio(expanded, norm) is not None for norm in self._norms)
+        return (X, p) if found else None
 
     def _apply(self, name: str, A: Value) -> Value:
         return self.graph.make("map", A, data=(name,), shape=A.shape)

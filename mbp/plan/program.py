@@ -11,21 +11,28 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import project
 from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
-from mbp.expr.nodes import Expr, Inner, Number, Output, Product, Sum, Var
+from mbp.expr.nodes import Expr, Inner, Map, Number, Output, Product, Sum, Var
 from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.plan.complements import (
+    complemented,
+    is_square,
+    projected_squares,
+    with_complements,
+    with_squares,
+)
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph
 from mbp.plan.lower import Lowering, is_svd
 from mbp.plan.multiples import Multiples
-from mbp.plan.ranges import projects
+from mbp.plan.ranges import of_factors, projects
 from mbp.plan.residual import projected_factors, residual_form, with_residuals
 from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
 from mbp.plan.storage import with_narrow_products_turned, with_products_as_read
 from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
-from mbp.simplify import simplify
+from mbp.simplify import normal, simplify
 
 
 @dataclass(frozen=True)
@@ -110,12 +117,12 @@ def planned(
     """
     layer = derivation.definition
     vectors = vector_names(derivation, second)
-    residuals: frozenset[Expr] = frozenset()
+    squares, residuals = projected_squares(layer.outputs.values())
     outputs: dict[str, Expr] = {}
     multiples = Multiples()
     for name, Y in layer.outputs.items():
-        spelled, formed = residual_form(Y)
-        outputs[name] = multiples.rewritten(spelled if formed else simplify(Y))
+        spelled, formed = residual_form(with_squares(Y, squares))
+        outputs[name] = multiples.rewritten(spelled if formed or squares else simplify(Y))
         residuals |= {multiples.rewritten(R) for R in formed}
     parts = {
         "forward": outputs,
@@ -132,11 +139,19 @@ def planned(
         parts["ranges"] = dict(compared)
     for part in parts.values():
         for name, expr in part.items():
+            expr = with_squares(of_factors(expr), squares)
             part[name], formed = with_residuals(multiples.rewritten(expr))
             residuals |= formed
+    left = complemented(expr for part in parts.values() for expr in part.values())
+    if left:
+        forms_frames = True
+        parts = {
+            kind: {name: with_complements(expr) for name, expr in part.items()}
+            for kind, part in parts.items()
+        }
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
     roots = [expr for part in parts.values() for expr in part.values()]
-    projected = projected_factors(roots)
+    projected = projected_factors(roots, left)
     residuals |= {build.matmul(C, *X) for C, words in projected.items() for X in words}
     literal = expressions_below(*layer.outputs.values())
     lowering = Lowering(
@@ -146,8 +161,10 @@ def planned(
         frozenset(A.args[0] for A in literal if isinstance(A, Output) and is_svd(A)),
         residuals,
         projected,
+        left,
         frozenset(outputs.values()),
         forms_frames,
+        _norms(layer.outputs.values()),
     )
     lowered: dict[str, dict[str, Value]] = {}
     for kind, part in parts.items():
@@ -210,6 +227,23 @@ def planned(
 
 
 _FIRST_ORDER = "forward", "backward", "variation"
+
+
+def _norms(outputs: Iterable[Expr]) -> frozenset[Expr]:
+    """‖X‖² in normal form for the norms in the outputs, but for those with a pole at X = 0."""
+    spelled = [e for Y in outputs for e in (Y, simplify(Y))]
+    maps = [node for node in expressions_below(*spelled) if isinstance(node, Map)]
+    roots = {A for A in maps if A.name == "sqrt" and is_square(A.args[0])}
+    poles = {A.args[0] for A in maps if A.name in ("log", "sqrt") or _is_divided(A)}
+    return frozenset(normal(A.args[0]) for A in roots - poles)
+
+
+def _is_divided(A: Map) -> bool:
+    """Whether A is a power that is not known to be positive."""
+    if A.name != "pow":
+        return False
+    p = A.args[1]
+    return not (isinstance(p, Number) and p.value > 0)
 
 
 def _has_frame(parts: Iterable[Mapping[str, Value]]) -> bool:

@@ -10,12 +10,13 @@ import sympy as sp
 from mbp.decomposition import outputs_of
 from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
-from mbp.expr.nodes import Expr, Output, topological
+from mbp.expr.nodes import Expr, Output, Sum, Var, fold, topological
 from mbp.expr.text import text
 from mbp.invariants.infer import is_
 from mbp.plan.graph import Graph, Spelling
 from mbp.plan.value import Form, Value, Word
 from mbp.rulebook import RULEBOOK
+from mbp.simplify import normal, readable
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,22 @@ class Ranges:
             D, Y = formed.args
             inverse = self._graph.diagonal(self._graph.reciprocal(self._graph.column(D)))
             self._graph.replace((Y, right), (inverse, *product))
+
+
+def of_factors(e: Expr) -> Expr:
+    """e with the ranges in it those of factors: (AᵀA)⁺ as A⁺A⁺ᵀ, Π of A⁺ᵀ as that of A.
+
+    The product AᵀA has the square of A's condition.
+    """
+
+    def rebuilt(node: Expr, args: tuple[Expr, ...]) -> Expr:
+        same = build.rebuild(node, args)
+        if not (isinstance(same, Output) and has_range(same)) or isinstance(same.args[0], Var):
+            return same
+        word = readable(normal(same))
+        return same if isinstance(word, Sum) else word
+
+    return fold(e, rebuilt)
 
 
 def has_range(node: Output) -> bool:

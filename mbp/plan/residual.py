@@ -8,6 +8,7 @@ from itertools import takewhile
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Trace, fold, topological
 from mbp.invariants.infer import is_, is_palindrome
+from mbp.plan.complements import is_range
 from mbp.simplify import normal, simplify
 
 Projected = Mapping[Expr, Mapping[tuple[Expr, ...], None]]
@@ -51,16 +52,14 @@ def with_residuals(e: Expr) -> tuple[Expr, frozenset[Expr]]:
             return same
         terms = list(same.args)
         for term in same.args:
-            found = _projection(term)
-            if found is None:
-                continue
-            X, PX = found
             c = build.negate(build.coefficient(term)[0])
-            square = normal(build.scale(c, build.inner(X, X)))
-            whole = next((other for other in terms if normal(other) is square), None)
-            if whole is not None:
-                residual = build.subtract(X, PX)
-                residuals.add(residual)
+            for X, residual in _projections(term):
+                square = normal(build.scale(c, build.inner(X, X)))
+                whole = next((other for other in terms if normal(other) is square), None)
+                if whole is None or term not in terms:
+                    continue
+                if isinstance(residual, Sum):
+                    residuals.add(residual)
                 terms = [other for other in terms if other not in (term, whole)]
                 terms.append(build.scale(c, build.inner(residual, residual)))
         return build.add(*terms)
@@ -68,13 +67,17 @@ def with_residuals(e: Expr) -> tuple[Expr, frozenset[Expr]]:
     return fold(e, rebuilt), frozenset(residuals)
 
 
-def projected_factors(roots: Iterable[Expr]) -> Projected:
-    """Each X of a product with XᵀCX or CXXᵀC for a projector C that is a difference, as (C, X)."""
+def projected_factors(roots: Iterable[Expr], complemented: frozenset[Expr]) -> Projected:
+    """Each X of a product with XᵀCX or CXXᵀC for a projector C that is a difference, as (C, X).
+
+    But for the complements of `complemented`, which are applied as they stand.
+    """
+    kept = {build.subtract(build.eye(P.rows), P) for P in complemented}
     found: dict[Expr, dict[tuple[Expr, ...], None]] = {}
     for node in topological(*roots):
         if not isinstance(node, Product):
             continue
-        places = list(_projecting(node.args))
+        places = [at for at in _projecting(node.args) if at[1][1] not in kept]
         for k, (_, C) in places:
             before, after = node.args[:k], node.args[k + 1 :]
             pairs = zip(reversed(before), after)
@@ -137,18 +140,26 @@ def _projecting(factors: tuple[Expr, ...]) -> Iterator[tuple[int, tuple[int, Exp
                     yield k, (sign, C)
 
 
-def _projection(term: Expr) -> tuple[Expr, Expr] | None:
-    """(X, PX) of a multiple of tr XᵀPX for a projector P that is an output."""
+def _projections(term: Expr) -> Iterator[tuple[Expr, Expr]]:
+    """(X, X − PX) of a multiple of tr XᵀPX for a projector P that is an output.
+
+    Of X = YΠ, in tr PYΠYᵀ with another projector Π, it is (I − P) X: m×m and not to be formed.
+    """
     _, body = build.coefficient(term)
     whole = body.args[0] if isinstance(body, Trace) else body
     factors = whole.args if isinstance(whole, Product) else ()
     for k, P in enumerate(factors):
-        if isinstance(P, Output) and is_(P, "projector"):
-            around = (*factors[k + 1 :], *factors[:k])
-            if len(around) % 2 == 0 and is_palindrome(around):
-                X = build.matmul(*around[: len(around) // 2])
-                return X, build.matmul(P, X)
-    return None
+        if not (isinstance(P, Output) and is_(P, "projector")):
+            continue
+        around = (*factors[k + 1 :], *factors[:k])
+        if not is_palindrome(around):
+            continue
+        half, is_odd = divmod(len(around), 2)
+        X = build.matmul(*around[: half + is_odd])
+        if not is_odd:
+            yield X, build.subtract(X, build.matmul(P, X))
+        elif is_range(P) and is_range(around[half]):
+            yield X, build.matmul(build.subtract(build.eye(P.rows), P), X)
 
 
 def _projector_distance(difference: Sum) -> tuple[Expr, Expr] | None:

@@ -18,9 +18,9 @@ class Form(Enum):
     number of the host language; CALL is a tuple that items are taken from; RAW is a tensor in
     the caller's own shape (a vector for a column, no matrix dimensions for a scalar); INVERSE is
     an inverse that is applied by solving and never formed; LOW_RANK_INVERSE is one of a diagonal
-    plus a low rank, applied through the rank; PINV is a generalised inverse that is
-    applied by solving least squares, to what stands right of it; KRONECKER is A ⊗ B, applied
-    factor by factor.
+    plus a low rank, applied through the rank; COMPLEMENT is I − Π, applied to X as X − ΠX; PINV is
+    a generalised inverse that is applied by solving least squares, to what stands right of it;
+    KRONECKER is A ⊗ B, applied factor by factor.
     """
 
     MATRIX = "matrix"
@@ -30,14 +30,15 @@ class Form(Enum):
     RAW = "raw"
     INVERSE = "inverse"
     LOW_RANK_INVERSE = "low_rank_inverse"
+    COMPLEMENT = "complement"
     PINV = "pinv"
     KRONECKER = "kronecker"
 
 
-INVERSES = (Form.INVERSE, Form.LOW_RANK_INVERSE)
-"""The forms of a square inverse that is applied, not formed."""
+APPLIED_SQUARE = (Form.INVERSE, Form.LOW_RANK_INVERSE, Form.COMPLEMENT)
+"""The forms of a square matrix that is applied, not formed."""
 
-APPLIED = (*INVERSES, Form.KRONECKER)
+APPLIED = (*APPLIED_SQUARE, Form.KRONECKER)
 """The forms of what is applied wherever it stands in a product."""
 
 

@@ -4,8 +4,11 @@ import mpmath as mp
 import pytest
 import torch
 
-from mbp.api import one_off_layer
+from mbp.api import one_off_layer, parse
 from mbp.emit import emit_text, load
+from mbp.expr.dims import dim
+from mbp.plan.choice import plan
+from mbp.plan.ranges import of_factors
 
 DTYPE = torch.float64
 WITH_DIGITS = 60
@@ -203,3 +206,85 @@ def test_a_metric_of_a_wide_gram_matrix_may_be_badly_conditioned(condition):
     S = slope(A, exact(x))
     assert error(grad_F, 2 * exact(P) * exact(F) * S) < 1e-13
     assert error(grad_P, exact(F) * S * exact(F).T) < 1e-13
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+@pytest.mark.parametrize("condition", [1e3, 1e6, 1e9])
+def test_the_inverse_of_a_gram_matrix_does_not_square_the_condition(condition, is_wide):
+    U, _ = torch.linalg.qr(normal(30, 4))
+    V, _ = torch.linalg.qr(normal(4, 4))
+    A = U * torch.logspace(0, -torch.tensor(condition).log10().item(), 4, dtype=DTYPE) @ V.mT
+    for text, X in (("tr(pinv(A.T @ A))", A), ("tr(pinv(3 * A @ A.T)) * 3", A)):
+        Y, (found,) = gradients(text, {"A": "m d"}, X.mT.contiguous() if is_wide else X)
+        inverse = (exact(A).T * exact(A)) ** -1
+        trace = sum(inverse[i, i] for i in range(4))
+        assert error(Y, trace) < 1e-14 * condition
+        assert error(found.mT if is_wide else found, -2 * exact(A) * inverse**2) < 1e-14 * condition
+
+
+SAME_RANGE = ["pinv(A).T", "pinv(A.T)", "3 * pinv(A).T"]
+
+
+@pytest.mark.parametrize("text", SAME_RANGE)
+def test_the_range_of_a_generalised_inverse_is_that_of_its_transpose(text):
+    declared = {"A": "m d", "x": "m"}
+    found = of_factors(parse(f"projector({text}) @ x", **declared))
+    assert found is parse("projector(A) @ x", **declared)
+
+
+DISTANCES = {
+    "norm(projector(A) - projector(B))": lambda P, Q: mp.norm(P - Q),
+    "norm(A @ pinv(A) - B @ pinv(B))": lambda P, Q: mp.norm(P - Q),
+    "norm(projector(A) @ projector(B) - projector(B) @ projector(A))": lambda P, Q: mp.norm(
+        P * Q - Q * P
+    ),
+    "norm((eye(m) - projector(A)) @ projector(B))": lambda P, Q: mp.norm(Q - P * Q),
+    "norm(projector(A) @ projector(B) @ projector(A) - projector(A))": lambda P, Q: mp.norm(
+        P * Q * P - P
+    ),
+    "sumsq(projector(A) @ projector(B) - 2 * projector(A))": lambda P, Q: mp.norm(P * Q - 2 * P)
+    ** 2,
+    "tr(projector(A)) - tr(projector(A) @ projector(B))": lambda P, Q: mp.norm(P - Q * P) ** 2,
+}
+TWO = {"A": "m d", "B": "m k"}
+
+
+def projector(A):
+    return A * (A.T * A) ** -1 * A.T
+
+
+@pytest.mark.parametrize("angle", [1e-2, 1e-5, 1e-8])
+@pytest.mark.parametrize("text", DISTANCES)
+def test_a_distance_of_projectors_keeps_its_digits_as_the_ranges_meet(text, angle):
+    A = normal(12, 3)
+    B = A @ normal(3, 3) + angle * normal(12, 3)
+    Y, found = gradients(text, TWO, A, B)
+    along = normal(12, 3), normal(12, 3)
+
+    def at(t):
+        moved = (exact(X) + t * exact(dX) for X, dX in zip((A, B), along, strict=True))
+        return DISTANCES[text](*map(projector, moved))
+
+    t = mp.mpf(10) ** -25
+    slope = sum((dX * grad).sum() for dX, grad in zip(along, found, strict=True))
+    assert error(Y, at(0)) < 1e-15 / angle
+    assert error(slope, (at(t) - at(-t)) / (2 * t)) < 1e-13 / angle
+
+
+@pytest.mark.parametrize("text", DISTANCES)
+def test_at_equal_ranges_a_distance_is_no_root_of_a_negative_number(text):
+    layer = load(emit_text(one_off_layer(text, TWO, "layer").derive()), "layer").layer
+    square = load(
+        emit_text(one_off_layer(text.replace("norm", "sumsq"), TWO, "layer").derive()), "layer"
+    ).layer
+    A = normal(40, 8, 3).requires_grad_()
+    B = (A @ normal(40, 3, 3)).detach().requires_grad_()
+    assert (square(A, B) >= 0).all()
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(layer(A, B).sum(), (A, B)))
+
+
+def test_a_distance_of_projectors_forms_none():
+    for text in DISTANCES:
+        found = plan(one_off_layer(text, TWO, "layer").derive())
+        for program in (found.forward, found.backward):
+            assert all(v.shape != (dim("m"), dim("m")) for v in program.values), text

@@ -70,6 +70,7 @@ def words(np: str) -> dict[str, str]:
         "sum": "{A}.sum({axes}, keepdims=True)",
         "sum_to": "_sum_to({a}, {like_array}.shape)",
         "svd_frame": "_svd_frame({a})",
+        "zero_as_infinite": f"{np}.where({{a}} <= 0, {np}.inf, {{a}})",
         "zeros": f"{np}.zeros(({{rows}}, {{cols}}), {{like}})",
         "zeros of shape": f"{np}.zeros({{shape}}, {{x}}.dtype)",
         "zeros_like": f"{np}.zeros_like({{like_array}})",

@@ -89,6 +89,7 @@ TORCH = Dialect(
         "subtracted in place": "{A}.sub_({b})",
         "svd_frame": "_svd_frame({a})",
         "triangular_solve": "torch.linalg.solve_triangular({a}, {b}, upper={upper})",
+        "zero_as_infinite": "torch.where({a} <= 0, torch.inf, {a})",
         "with transpose": "_with_transpose({a})",
         "with_diagonal": "_with_diagonal({a}, {b}, on_tie)",
         "zeros": "{x}.new_zeros({rows}, {cols})",
