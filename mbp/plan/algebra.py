@@ -175,7 +175,7 @@ class Algebra(ABC):
         return self._transposed[v]
 
     def _transpose(self, v: Value) -> Value:
-        if v.form in (Form.DIAGONAL, Form.NUMBER) or v.is_scalar:
+        if v.form in (Form.DIAGONAL, Form.NUMBER) or v.is_scalar or v in self.symmetric:
             return v
         if v.op == "transpose":
             return v.args[0]
@@ -202,7 +202,7 @@ class Algebra(ABC):
             return self.make(
                 "scale_rows", v.args[1], self.transpose(v.args[0]), shape=(v.cols, v.rows)
             )
-        if v in self.symmetric or (v.op == "part" and v.data[0] == "sym"):
+        if v.op == "part" and v.data[0] == "sym":
             return v
         if v.is_with_transpose:
             return v
@@ -485,7 +485,9 @@ class Algebra(ABC):
         return self.make("cholesky", A, shape=A.shape)
 
     def invert(self, v: Value, definite: bool, triangle: str | None) -> Value:
-        """A⁻¹: reciprocals for a diagonal, otherwise to be applied by solving."""
+        """A⁻¹: reciprocals for a diagonal or a scalar, otherwise to be applied by solving."""
+        if v.is_scalar:
+            return self.reciprocal(v)
         if v.form is Form.DIAGONAL:
             return self.diagonal(self.reciprocal(self.column(v)))
         how = "definite" if definite else triangle or "general"

@@ -11,7 +11,7 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import derive
 from mbp.derive.deriver import second as derive_second
 from mbp.expr import build
-from mbp.expr.dims import Dim
+from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr
 from mbp.invariants.infer import declared
 from mbp.plan.cost import LayerCost, plan_cost
@@ -41,6 +41,7 @@ def plan(
             found = planned(other, second and derive_second(other), sizes, has_lu)
             found = replace(found, derivation=derivation, second_derivation=second)
     found = found or planned(derivation, second, sizes, has_lu)
+    found = _through_vectors(found, sizes, has_lu) or found
     if sizes is not None:
         return found
     wide = _by_definition(derivation, has_lu) or _by_order(found, derivation, at, has_lu)
@@ -58,6 +59,29 @@ def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -
         if rows is not None and all(n is not None and rows < n for n in cols):
             return plan_cost(found.wide.plan)
     return plan_cost(plan(derivation, None, sizes) if sizes else found)
+
+
+def _through_vectors(found: Plan, sizes: Mapping[str, int] | None, has_lu: bool) -> Plan | None:
+    """The plan with functions of x xᵀ + εI taken through xᵀx, which no shape makes larger.
+
+    Second derivatives are those of the definition as given.
+    """
+    derivation = found.derivation
+    pushed = pushed_through(derivation.definition)
+    if pushed is None or pushed.shape[0] != ONE:
+        return None
+    other = derive(pushed.definition)
+    if set(other.gradients) != set(derivation.gradients):
+        return None
+    return replace(
+        planned(other, None, sizes, has_lu),
+        derivation=derivation,
+        second_derivation=found.second_derivation,
+        second=found.second_alone,
+        second_variation=found.second_variation_alone,
+        second_alone=found.second_alone,
+        second_variation_alone=found.second_variation_alone,
+    )
 
 
 def _by_definition(derivation: Derivation, has_lu: bool) -> Wide | None:

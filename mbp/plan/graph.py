@@ -167,6 +167,10 @@ class Graph(Algebra):
             self._spellings[self.transpose(letter)] = turned
         self._spelled.clear()
 
+    def in_full(self, word: Word) -> Word:
+        """`word` with its letters in the spellings that fit any product."""
+        return tuple(v for letter in word for v in self._ways(letter)[-1].word)
+
     def spelled(self, word: Word) -> Word:
         """`word` with its letters that have spellings in those that cost least together."""
         if word not in self._spelled:
@@ -179,11 +183,14 @@ class Graph(Algebra):
         ways = [Spelling(())]
         many = sum(letter in self._spellings for letter in word) > _CHOICES
         for letter in word:
-            spellings = self._spellings.get(letter, (Spelling((letter,)),))[-1 if many else 0 :]
+            spellings = self._ways(letter)[-1 if many else 0 :]
             ways = [
                 Spelling(way.word + s.word, way.extra + s.extra) for way in ways for s in spellings
             ]
         return ways
+
+    def _ways(self, letter: Value) -> tuple[Spelling, ...]:
+        return self._spellings.get(letter, (Spelling((letter,)),))
 
     def rewritten(self, word: Word) -> Word:
         """`word` with the neighbours that have another spelling spelled so, and ones split."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import sympy as sp
@@ -48,10 +49,13 @@ from mbp.expr.nodes import (
     row,
     topological,
 )
+from mbp.expr.text import text
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
+from mbp.plan.algebra import by_rank
 from mbp.plan.graph import Graph
 from mbp.plan.low_rank import LowRank, low_rank
+from mbp.plan.multiples import Multiples
 from mbp.plan.ranges import Range, Ranges, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.sums import Term, assembled, without_identities
@@ -99,9 +103,14 @@ class Lowering:
         ranged = {A.args[0] for A in self._nodes if isinstance(A, Output) and has_range(A)}
         self._ranged = ranged | {build.transpose(A) for A in ranged}
         self._done: dict[Expr, Value] = {}
-        self._formed = _inverses_formed(tuple(roots))
-        self._in_frame_only = _in_frame_only(roots)
         self._in_powers_only = _in_powers_only(roots)
+        self._multiples = Multiples()
+        for node in topological(*roots):
+            if isinstance(node, Inverse | Det | LogDet):
+                self._multiples.of(node.args[0])
+        self._with_spectrum = self._decomposed(outputs)
+        self._formed = {self._multiples.of(A.args[0]).B for A in _inverses_formed(roots)}
+        self._in_frame_only = _in_frame_only(roots)
         self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
         self._words: dict[Expr, list[Term]] = {}
         self._low_ranks: dict[Expr, LowRank | None] = {}
@@ -139,7 +148,8 @@ class Lowering:
             case Map():
                 return self._map(node)
             case Inverse(args=(A,)):
-                inverse = graph.product(self._inverse(A))
+                term = self._inverse(A)
+                inverse = term.of(graph, graph.product(term.word))
                 return inverse if inverse.form is Form.DIAGONAL else graph.dense(inverse)
             case Det() | LogDet():
                 return self._determinant(node)
@@ -211,7 +221,9 @@ class Lowering:
         graph = self.graph
         match node:
             case Sum():
-                return [term for arg in node.args for term in self._terms(arg)]
+                return self._with_diagonals_gathered(
+                    [term for arg in node.args for term in self._terms(arg)]
+                )
             case Scale(args=(c, X)):
                 number, factors = build.scalar_factors(c)
                 if X.is_scalar:
@@ -224,11 +236,11 @@ class Lowering:
             case Transpose(args=(Sum() | Product() | Frechet() | Output() as X,)):
                 return [term.mirrored(graph) for term in self._terms(X)]
             case Transpose(args=(Inverse() as X,)) if self._is_applied(X):
-                return [Term(graph.mirrored(self._inverse(X.args[0])))]
+                return [self._inverse(X.args[0]).mirrored(graph)]
             case Inverse(args=(A,)) if self._is_applied(node):
-                return [Term(self._inverse(A))]
+                return [self._inverse(A)]
             case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
-                return [Term(self._power(node))]
+                return [self._power(node)]
             case Frechet():
                 return [Term(self._matrix_function(node))]
             case Output() if has_range(node):
@@ -241,12 +253,28 @@ class Lowering:
                 direction = self._symmetric_part(X.directions[0])
                 return self._terms(build.frechet(X.g, X.args[0], X.parameters, direction))
             case Part(data=(("sym" | "skew") as kind,), args=(X,)):
-                return [part for term in self._terms(X) for part in term.parts(graph, kind)]
+                return self._with_diagonals_gathered(
+                    [part for term in self._terms(X) for part in term.parts(graph, kind)]
+                )
         value = self.value(node)
         is_column = value.cols == ONE and not value.is_scalar
         if value.op == "add" and is_column and len({v.shape for v in value.args}) == 1:
             return [Term((term,)) for term in value.args]
         return [] if value.op == "zeros" else [Term((value,))]
+
+    def _with_diagonals_gathered(self, terms: list[Term]) -> list[Term]:
+        """The terms of a sum, inverses with one D⁻¹ as D⁻¹ − D⁻¹ W D⁻¹, so that it is one term."""
+        letters = [term.word[0] for term in terms if _is_low_rank(term)]
+        shared = Counter(by_rank(letter)[0] for letter in letters)
+        gathered: list[Term] = []
+        for term in terms:
+            if _is_low_rank(term) and shared[by_rank(term.word[0])[0]] > 1:
+                diagonal, correction = by_rank(term.word[0])
+                gathered.append(Term((diagonal,), term.number, term.scalars))
+                gathered.append(Term(correction, -term.number, term.scalars))
+            else:
+                gathered.append(term)
+        return _merged(gathered)
 
     def _symmetric_part(self, X: Expr) -> Expr:
         """sym(X), of X = A M Aᵀ as A sym(M) Aᵀ where sym(M) is computed anyway."""
@@ -314,12 +342,38 @@ class Lowering:
             costs.append(graph.cost(before[cut:]) + sum(map(graph.cost, words)) + graph.cost(rest))
         return min(costs) < formed
 
-    def _inverse(self, A: Expr) -> Word:
+    def _inverse(self, A: Expr) -> Term:
+        """A⁻¹ from that of the first of A's multiples."""
+        c, turned, B = self._multiples.of(A)
+        term = Term(self._inverse_word(B), 1 / c)
+        return term.mirrored(self.graph) if turned else term
+
+    def _decomposed(self, outputs: Iterable[Expr]) -> dict[Expr, tuple[sp.Expr, Expr]]:
+        """For each B whose multiple c B has a function among the outputs: c and c B."""
+        functions = (A for A in topological(*outputs) if isinstance(A, Frechet))
+        matrices = {A.args[0] for A in functions} - self._in_powers_only
+        multiples = {A: self._multiples.of(A) for A in matrices if not is_(A, "diagonal")}
+        return {B: (c, A) for A, (c, _, B) in multiples.items()}
+
+    def _eigenvalues(self, B: Expr) -> tuple[Value, Value | None] | None:
+        """The spectrum and the eigenframe of B, if they are found anyway."""
+        if B not in self._with_spectrum:
+            return None
+        c, A = self._with_spectrum[B]
+        lam, U = self._spectrum(A)
+        return self.graph.scale(self.graph.number(1 / c), lam), U
+
+    def _inverse_word(self, A: Expr) -> Word:
         if is_(A, "orthogonal"):
             return (self.value(build.transpose(A)),)
+        spectrum = self._eigenvalues(A)
+        if spectrum is not None:
+            lam, U = spectrum
+            reciprocal = self.graph.reciprocal(self.graph.column(lam))
+            return self._framed(self.graph.diagonal(reciprocal), U)
         parts = self._low_rank(A)
         if parts is not None:
-            return (self._low_rank_inverse(parts),)
+            return (self._low_rank_inverse(parts, is_(A, "symmetric")),)
         X = self._ranged_factor(A)
         if X is not None:
             return self._range(X).gram_inverse
@@ -336,20 +390,32 @@ class Lowering:
 
     def _is_applied(self, inverse: Inverse) -> bool:
         """Whether the inverse is applied to what it multiplies, not formed first."""
-        A = inverse.args[0]
-        is_word = self._low_rank(A) is not None or self._ranged_factor(A) is not None
-        return is_word or inverse not in self._formed
+        A = self._multiples.of(inverse.args[0]).B
+        readings = (self._low_rank(A), self._ranged_factor(A), self._with_spectrum.get(A))
+        return any(reading is not None for reading in readings) or A not in self._formed
 
     def _low_rank(self, A: Expr) -> LowRank | None:
         if A not in self._low_ranks:
-            self._low_ranks[A] = low_rank(self.graph, A)
+            self._low_ranks[A] = None if A.is_scalar else low_rank(self.graph, A, self._frame)
         return self._low_ranks[A]
 
-    def _low_rank_inverse(self, parts: LowRank) -> Value:
+    def _frame(self, P: Output) -> tuple[Expr, ...]:
+        """Q, N, Qᵀ of a projector Π_A = Q N Qᵀ whose A (m×d) has fewer columns than rows."""
+        A = P.args[0]
+        if not projects(P) or self.graph.size(A.cols) >= self.graph.size(A.rows):
+            return (P,)
+        Q, N, _ = self.graph.in_full(self._range(A).projector)
+        frame, middle = build.var(f"Q({text(A)})", *Q.shape), build.var(f"N({text(A)})", *N.shape)
+        self._done |= {frame: Q, middle: N}
+        return frame, middle, build.transpose(frame)
+
+    def _low_rank_inverse(self, parts: LowRank, is_symmetric: bool) -> Value:
         graph = self.graph
         U, M, V = (self.value(X) for X in (parts.U, parts.M, parts.V))
-        inverse, core = self.value(build.inv(parts.D)), self._inverse(parts.core)
+        inverse, core = self.value(build.inv(parts.D)), self._inverse(parts.core).letters(graph)
         letter = graph.invert_low_rank(inverse, without_identities((U, *core, M, V)))
+        if is_symmetric:
+            graph.symmetric.add(letter)
         graph.replace((letter, U), (inverse, U, *core))
         return letter
 
@@ -379,23 +445,40 @@ class Lowering:
         return self.graph.part(kind, self.value(A))
 
     def _determinant(self, node: Expr) -> Value:
+        """det A = cⁿ det B and log |det A| = n log |c| + log |det B| of the multiple A = c B."""
+        c, _, B = self._multiples.of(node.args[0])
+        if c == 1:
+            return self._first_determinant(node, B)
+        n = build.dim_size(B.rows)
+        if isinstance(node, Det):
+            return self.value(build.scale(build.power(build.number(c), n), build.det(B)))
+        log = build.apply("log", build.number(abs(c)))
+        return self.value(build.add(build.scale(n, log), build.logdet(B)))
+
+    def _first_determinant(self, node: Expr, B: Expr) -> Value:
         graph = self.graph
-        parts = self._low_rank(node.args[0])
+        spectrum = self._eigenvalues(B)
+        if spectrum is not None:
+            return self._of_pivots(node, graph.column(spectrum[0]))
+        parts = self._low_rank(B)
         if parts is not None:
             if isinstance(node, Det):
                 return self.value(build.scale(build.det(parts.D), build.det(parts.core)))
             return self.value(build.add(build.logdet(parts.D), build.logdet(parts.core)))
-        A = self.value(node.args[0])
+        A = self.value(B)
         name = "det" if isinstance(node, Det) else "logdet"
-        if A.form is Form.DIAGONAL or _triangle(node.args[0]):
-            pivots = graph.diagonal_of(A)
-            if name == "det":
-                return graph.make("product_of", pivots, shape=(ONE, ONE))
-            return graph.sum(self._apply("log", self._apply("abs", pivots)))
-        if name == "logdet" and is_(node.args[0], "positive_definite"):
+        if A.form is Form.DIAGONAL or _triangle(B):
+            return self._of_pivots(node, graph.diagonal_of(A))
+        if name == "logdet" and is_(B, "positive_definite"):
             logs = self._apply("log", graph.diagonal_of(graph.cholesky(A)))
             return graph.scale(graph.number(sp.Integer(2)), graph.sum(logs))
         return graph.make(name, A, shape=(ONE, ONE))
+
+    def _of_pivots(self, node: Expr, pivots: Value) -> Value:
+        """The determinant or its logarithm from a column of what det A is the product of."""
+        if isinstance(node, Det):
+            return self.graph.make("product_of", pivots, shape=(ONE, ONE))
+        return self.graph.sum(self._apply("log", self._apply("abs", pivots)))
 
     # --- elementwise ------------------------------------------------------------------------
 
@@ -460,12 +543,12 @@ class Lowering:
             return self._framed(paths, U)
         raise MbpError(f"no target computes derivatives of order {node.order} of {node.g}")
 
-    def _power(self, node: Frechet) -> tuple[Value, ...]:
+    def _power(self, node: Frechet) -> Term:
         """An integer power as a word of factors or inverses, without an eigenproblem."""
         p = _integer_power(node)
         assert p is not None
         A = node.args[0]
-        return ((self.value(A),) if p > 0 else self._inverse(A)) * abs(p)
+        return (Term((self.value(A),)) if p > 0 else self._inverse(A)).power(abs(p))
 
     def _framed(self, core: Value, U: Value | None) -> tuple[Value, ...]:
         return (core,) if U is None else (U, core, self.graph.transpose(U))
@@ -487,6 +570,8 @@ class Lowering:
 
     def _new_spectrum(self, A: Expr) -> tuple[Value, Value | None]:
         graph = self.graph
+        if A.is_scalar:
+            return graph.diagonal(self.value(A)), None
         if is_(A, "diagonal"):
             return self.value(A), None
         match A:
@@ -514,7 +599,9 @@ class Lowering:
         lam = graph.make("column", q, shape=A.shape, form=Form.DIAGONAL)
         if is_(A, "positive_semidefinite"):
             lam = graph.make("nonnegative", lam, shape=A.shape, form=Form.DIAGONAL)
-        return lam, graph.make("item", call, data=(1,), shape=A.shape)
+        U = graph.make("item", call, data=(1,), shape=A.shape)
+        graph.replace((graph.transpose(U), U), (graph.eye(A.rows),))
+        return lam, U
 
     def _squared_singular_values(self, X: Expr) -> tuple[Value, Value]:
         """The spectrum of XᵀX from X = U [σ] Vᵀ; X V is known then as U [σ], to more digits."""
@@ -744,6 +831,20 @@ def _in_powers_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     nodes = [A for A in topological(*roots) if isinstance(A, Frechet) and A.order == 0]
     others = {node.args[0] for node in nodes if _integer_power(node) is None}
     return frozenset(node.args[0] for node in nodes) - others
+
+
+def _is_low_rank(term: Term) -> bool:
+    """Whether the term is a multiple of the inverse of a diagonal plus a low rank."""
+    return len(term.word) == 1 and term.word[0].form is Form.LOW_RANK_INVERSE
+
+
+def _merged(terms: list[Term]) -> list[Term]:
+    """The terms with those of one word and one scalar factor as one, those that vanish left out."""
+    numbers: dict[tuple[Word, Word], sp.Expr] = {}
+    for term in terms:
+        key = term.word, term.scalars
+        numbers[key] = numbers.get(key, sp.Integer(0)) + term.number
+    return [Term(word, c, scalars) for (word, scalars), c in numbers.items() if c != 0]
 
 
 def _is_multiple_of_eye(A: Expr) -> bool:

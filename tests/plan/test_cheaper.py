@@ -25,7 +25,7 @@ m, d, r = sp.symbols("m d r", integer=True, positive=True)
 
 
 def normal(*shape):
-    return torch.randn(*shape, dtype=DTYPE)
+    return torch.randn(shape, dtype=DTYPE)
 
 
 def one_off(text, **declarations):
@@ -103,6 +103,20 @@ LOW_RANK = {
     "x.T @ inv(diag(v) + U @ U.T + W @ W.T) @ x": {
         "v": "m positive", "U": "m r", "W": "m r", "x": "m",
     },
+    "logdet(diag(v) + c * ones(m, m))": {"v": "m positive", "c": "scalar positive"},
+    "inv(diag(v) + c * ones(m) @ ones(m).T) @ x": {
+        "v": "m positive", "c": "scalar positive", "x": "m",
+    },
+    "logdet(diag(v) + c * x @ x.T)": {"v": "m positive", "c": "scalar positive", "x": "m"},
+    "logdet(diag(v) - U @ U.T / 99 + ones(m, m))": {"v": "m positive", "U": "m r"},
+    "logdet(diag(v) + (U @ W.T + W @ U.T) / 9)": {"v": "m positive", "U": "m r", "W": "m r"},
+    "logdet(eye(m) + U @ W.T - W @ U.T)": {"U": "m r", "W": "m r"},
+    "logdet(eye(m) + (U @ U.T + W @ W.T) / 2)": {"U": "m r", "W": "m r"},
+    "inv(diag(v) + projector(U)) @ x": {"v": "m positive", "U": "m r", "x": "m"},
+    "logdet(2 * diag(v) - projector(U))": {"v": "m positive", "U": "m r"},
+    "logdet(2 * eye(m) + projector(U) @ projector(W))": {"U": "m r", "W": "m r"},
+    "logdet(c * eye(m) - U @ U.T / 99)": {"c": "scalar positive", "U": "m r"},
+    "sumsq(inv(eye(m) + U @ U.T) - inv(eye(m) + W @ W.T))": {"U": "m r", "W": "m r"},
 }  # fmt: skip
 
 
@@ -111,7 +125,7 @@ def arguments(declared, rows, rank):
     made = []
     for name, text in declared.items():
         X = normal(*(sizes[n] for n in text.split() if n in sizes))
-        made.append(X.abs() + 1 if name == "v" else X @ X.mT if name == "M" else X)
+        made.append(X.abs() + 1 if "positive" in text else X @ X.mT if name == "M" else X)
     return [X.requires_grad_() for X in made]
 
 
@@ -140,8 +154,9 @@ def test_a_low_rank_without_an_inverse_of_the_diagonal_is_left_alone():
 def agrees_with_the_definition(text, declared, sizes, given):
     definition = one_off(text, **declared).definition
     env = dict(sizes)
+    dims = {sp.Symbol(n, integer=True, positive=True): k for n, k in sizes.items()}
     for x, X in zip(definition.inputs.values(), given, strict=True):
-        env[x] = X.detach().numpy().reshape(len(X), -1)
+        env[x] = X.detach().numpy().reshape(x.rows.subs(dims), -1)
     (expected,) = (evaluate(Y, env) for Y in definition.outputs.values())
     found = compiled(text, **declared)(*given).detach()
     torch.testing.assert_close(found, torch.as_tensor(expected).reshape(found.shape))
@@ -465,6 +480,27 @@ def test_traces_take_the_cheapest_turn_whatever_the_first_shapes_say():
         with Allocations() as seen:
             layer(*inputs).backward()
         assert seen.largest <= 200 * 4
+
+
+RANK_ONE = {
+    "tr(sqrtm(c * eye(m) + x @ x.T))": {"x": "m", "c": "scalar positive"},
+    "b.T @ logm(c * eye(m) + x @ x.T) @ b": {"x": "m", "c": "scalar positive", "b": "m"},
+    "invsqrtm(eye(m) + 2 * x @ x.T) @ b": {"x": "m", "b": "m"},
+}
+
+
+@pytest.mark.parametrize("text", RANK_ONE)
+def test_a_function_of_a_rank_one_goes_through_the_vector(text):
+    declared = RANK_ONE[text]
+    layer = compiled(text, **declared)
+    for rows in (1, 4):
+        given = arguments(declared, rows, 1)
+        agrees_with_the_definition(text, declared, {"m": rows}, given)
+        assert gradcheck(layer, given)
+        assert gradgradcheck(layer, given)
+    with Allocations() as seen:
+        layer(*arguments(declared, 500, 1)).sum().backward()
+    assert seen.largest <= 500
 
 
 def test_only_one_shape_may_save_something():
