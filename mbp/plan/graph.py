@@ -21,8 +21,7 @@ class Graph(Algebra):
     """
 
     def __init__(self, sizes: Mapping[sp.Symbol, int], has_lu: bool = True) -> None:
-        super().__init__(sizes)
-        self._has_lu = has_lu
+        super().__init__(sizes, has_lu)
         self._words: dict[Word, Value] = {}
         self._orders: dict[Word, _Order] = {}
         self._contracted: dict[Word, Word] = {}
@@ -370,13 +369,9 @@ class Graph(Algebra):
             return self.make("cholesky_solve", self.cholesky(A), B, shape=shape)
         if how in ("lower", "upper"):
             return self.make("triangular_solve", A, B, data=(how, transposed), shape=shape)
-        if not self._has_lu:
+        if not self.has_lu:
             return self.make("solve", self.transpose(A) if transposed else A, B, shape=shape)
-        factors = self.make("lu_factor", A, shape=A.shape, form=Form.CALL)
-        parts = [
-            self.make("item", factors, data=(k,), shape=A.shape, form=Form.RAW) for k in (0, 1)
-        ]
-        return self.make("lu_solve", *parts, B, data=(transposed,), shape=shape)
+        return self.solve_by_lu(A, B, transposed)
 
 
 _cost_of = attrgetter("cost")

@@ -105,9 +105,13 @@ class Lowering:
         self._done: dict[Expr, Value] = {}
         self._in_powers_only = _in_powers_only(roots)
         self._multiples = Multiples()
-        for node in topological(*roots):
-            if isinstance(node, Inverse | Det | LogDet):
-                self._multiples.of(node.args[0])
+        bases = [
+            (node, self._multiples.of(node.args[0]).B)
+            for node in topological(*roots)
+            if isinstance(node, Inverse | Det | LogDet)
+        ]
+        inverted = {B for node, B in bases if isinstance(node, Inverse)}
+        self._with_lu = inverted & {B for node, B in bases if not isinstance(node, Inverse)}
         self._with_spectrum = self._decomposed(outputs)
         self._formed = {self._multiples.of(A.args[0]).B for A in _inverses_formed(roots)}
         self._in_frame_only = _in_frame_only(roots)
@@ -377,8 +381,8 @@ class Lowering:
         X = self._ranged_factor(A)
         if X is not None:
             return self._range(X).gram_inverse
-        is_definite = is_(A, "positive_definite")
-        return (self.graph.invert(self.value(A), is_definite, _triangle(A)),)
+        v, is_definite = self.value(A), is_(A, "positive_definite")
+        return (self.graph.invert(v, is_definite, _triangle(A), A in self._with_lu),)
 
     def _ranged_factor(self, A: Expr) -> Expr | None:
         """X of A = XᵀX, if the range of X is found anyway."""
@@ -396,7 +400,10 @@ class Lowering:
 
     def _low_rank(self, A: Expr) -> LowRank | None:
         if A not in self._low_ranks:
-            self._low_ranks[A] = None if A.is_scalar else low_rank(self.graph, A, self._frame)
+            found = None if A.is_scalar else low_rank(self.graph, A, self._frame)
+            self._low_ranks[A] = found
+            if found is not None and A in self._with_lu:
+                self._with_lu.add(self._multiples.of(found.core).B)
         return self._low_ranks[A]
 
     def _frame(self, P: Output) -> tuple[Expr, ...]:
@@ -472,7 +479,7 @@ class Lowering:
         if name == "logdet" and is_(B, "positive_definite"):
             logs = self._apply("log", graph.diagonal_of(graph.cholesky(A)))
             return graph.scale(graph.number(sp.Integer(2)), graph.sum(logs))
-        return graph.make(name, A, shape=(ONE, ONE))
+        return graph.determinant(name, A, B in self._with_lu)
 
     def _of_pivots(self, node: Expr, pivots: Value) -> Value:
         """The determinant or its logarithm from a column of what det A is the product of."""

@@ -407,13 +407,24 @@ FACTORED_ONCE = {
     "logdet(diag(v) + U @ U.T) + b.T @ inv(diag(v) + U @ U.T) @ b": {
         "v": "m positive", "U": "m d", "b": "m",
     },
+    "tr(logm(S))": {"S": "m m positive_definite"},
+    "tr(inv(S) @ logm(S))": {"S": "m m positive_definite"},
+    "norm(logm(2 * S))": {"S": "m m positive_definite"},
+    "logdet(S) + b.T @ sqrtm(3 * S) @ b": {"S": "m m positive_definite", "b": "m"},
+    "det(M)": {"M": "m m"},
+    "b.T @ inv(M) @ b + logdet(M)": {"M": "m m", "b": "m"},
+    "logdet(eye(m) - M / 99) + b.T @ inv(99 * eye(m) - M).T @ b": {"M": "m m", "b": "m"},
+    "det(A.T @ A)": {"A": "m d"},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", FACTORED_ONCE)
 def test_a_matrix_is_factored_once_for_both_passes(text):
     found = operations(text, **FACTORED_ONCE[text])
-    kinds = "orthogonal_frame", "right_frame", "cholesky", "lu_factor", "inverse", "logdet"
+    kinds = (
+        "orthogonal_frame", "right_frame", "cholesky", "lu_factor", "inverse", "logdet", "det",
+        "eigh",
+    )  # fmt: skip
     assert sum(found[kind] for kind in kinds) == 1
 
 
