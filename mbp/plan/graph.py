@@ -60,7 +60,7 @@ class Graph(Algebra):
         if len(word) == 1:
             whole = self.product(word)
             return self.trace(self.dense(whole) if whole.form is Form.INVERSE else whole)
-        apart = self._apart(word, self._halves_cost)
+        apart = self._apart(word, self._halves_cost(word), self._halves_cost)
         if apart:
             return self._signed_sum(apart, self.trace_of_product)
         _, turn, cut = self._halves(word)
@@ -97,7 +97,9 @@ class Graph(Algebra):
         for D, rest in ((word[0], word[1:]), (word[-1], word[:-1])):
             if D.form is Form.DIAGONAL:
                 return self.hadamard(self.column(D), self.diagonal_of_product(rest))
-        apart = self._apart(word, lambda w: self._thinnest(w)[0])
+        if word[0] in self._partitions and word[-1] is self.transpose(word[0]) and len(word) > 2:
+            return self.product((word[0], self.diagonal_of_product(word[1:-1])))
+        apart = self._apart(word, self._thinnest(word)[0], self._diagonal_cost)
         if apart:
             return self._signed_sum(apart, self.diagonal_of_product)
         _, cut = self._thinnest(word)
@@ -117,15 +119,30 @@ class Graph(Algebra):
             options.append((formed + 2 * entries, cut))
         return min(options)
 
-    def _apart(self, word: Word, cost: Callable[[Word], float]) -> list[tuple[int, Word]]:
-        """Signed words that the word is the sum of, a low-rank inverse in its parts, if cheaper."""
+    def _diagonal_cost(self, word: Word) -> float:
+        """The flops of `diagonal_of_product`."""
+        kept = tuple(v for v in word if v.form is not Form.DIAGONAL)
+        if len(kept) <= 1:
+            low_rank = [by_rank(v)[1][1:-1] for v in kept if v.form is Form.LOW_RANK_INVERSE]
+            return sum(map(self._diagonal_cost, low_rank), float(self.size(word[0].rows)))
+        whole = self._thinnest(word)[0]
+        apart = self._apart(word, whole, self._diagonal_cost)
+        return sum(self._diagonal_cost(w) for _, w in apart) if apart else whole
+
+    def _apart(
+        self, word: Word, whole: float, cost: Callable[[Word], float]
+    ) -> list[tuple[int, Word]]:
+        """Signed words that the word is the sum of, a low-rank inverse in its parts, if cheaper.
+
+        As a whole it costs `whole`.
+        """
         k = next((k for k, v in enumerate(word) if v.form is Form.LOW_RANK_INVERSE), None)
         if k is None:
             return []
         (diagonal, correction) = by_rank(word[k])
         parts = ((1, (diagonal,)), (-1, correction))
         words = [(sign, (*word[:k], *part, *word[k + 1 :])) for sign, part in parts]
-        return words if sum(cost(w) for _, w in words) <= cost(word) else []
+        return words if sum(cost(w) for _, w in words) <= whole else []
 
     def _signed_sum(self, words: list[tuple[int, Word]], of: Callable[[Word], Value]) -> Value:
         numbers = {sign: self.number(sp.Integer(sign)) for sign in (1, -1)}

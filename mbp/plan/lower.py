@@ -59,7 +59,7 @@ from mbp.plan.multiples import Multiples
 from mbp.plan.ranges import Range, Ranges, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.sums import Term, assembled, without_identities
-from mbp.plan.value import Form, Value, Word
+from mbp.plan.value import INVERSES, Form, Value, Word
 from mbp.rulebook import RULEBOOK, Forward
 
 _PATTERNS = ("lower", "strictly_lower", "upper", "strictly_upper")
@@ -245,6 +245,8 @@ class Lowering:
                 return [self._inverse(A)]
             case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
                 return [self._power(node)]
+            case Frechet() if node.args[0] in self._in_powers_only and node.order == 1:
+                return self._terms(_power_along(node))
             case Frechet():
                 return [Term(self._matrix_function(node))]
             case Output() if has_range(node):
@@ -292,6 +294,13 @@ class Lowering:
         sign, factors = 1, node.args
         if node not in self._residuals:
             sign, factors = by_residuals(factors, self._projected)
+        sums = (F for F in factors if F not in self._residuals)
+        nested = next(filter(_is_nested, sums), None)
+        if sign == 1 and nested is not None and ONE in node.shape:
+            k = factors.index(nested)
+            around = factors[:k], factors[k + 1 :]
+            products = (build.matmul(*around[0], term, *around[1]) for term in nested.args)
+            return [term for product in products for term in self._terms(product)]
         terms = [Term((), sp.Integer(sign))]
         for position, factor in enumerate(factors):
             options = self._terms(factor)
@@ -431,6 +440,8 @@ class Lowering:
         graph = self.graph
         left = [term.mirrored(graph) for term in self._terms(A)]
         right = self._terms(B)
+        if isinstance(A, Ones) and any(v.form in INVERSES for t in right for v in t.word):
+            return self.value(build.matmul(build.ones(ONE, B.rows), B, build.ones(B.cols)))
         formed = sum(graph.cost(t.word) for t in (*left, *right))
         pairs = [a.times(b) for a in left for b in right]
         single = len(pairs) == 1 and A is not B and not isinstance(A, Ones)
@@ -833,9 +844,28 @@ def _integer_power(node: Frechet) -> int | None:
     return int(p) if small else None
 
 
+def _is_nested(A: Expr) -> bool:
+    """Whether A is a sum with products of sums, which a vector is carried into term by term."""
+    if not isinstance(A, Sum):
+        return False
+    words = (build.coefficient(term)[1] for term in A.args)
+    return any(isinstance(F, Sum) for word in words if isinstance(word, Product) for F in word.args)
+
+
+def _power_along(node: Frechet) -> Expr:
+    """The derivative of Aᵖ along X: Σ Aⁱ X Aᵖ⁻¹⁻ⁱ for 0 ≤ i < p, and −Σ A⁻ⁱ X Aᵖ⁻¹⁺ⁱ for i ≤ −p."""
+    p = _integer_power(node)
+    assert p is not None
+    A, (X,) = node.args[0], node.directions
+    factor, exponents = (A, range(p)) if p > 0 else (build.inv(A), range(1, 1 - p))
+    last = p - 1 if p > 0 else 1 - p
+    words = [build.matmul(*[factor] * i, X, *[factor] * (last - i)) for i in exponents]
+    return build.add(*words) if p > 0 else build.negate(build.add(*words))
+
+
 def _in_powers_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     """The matrices of whose functions only small integer powers are wanted."""
-    nodes = [A for A in topological(*roots) if isinstance(A, Frechet) and A.order == 0]
+    nodes = [A for A in topological(*roots) if isinstance(A, Frechet) and A.order <= 1]
     others = {node.args[0] for node in nodes if _integer_power(node) is None}
     return frozenset(node.args[0] for node in nodes) - others
 
@@ -871,7 +901,8 @@ def _inverses_formed(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     for root in roots:
         note(root)
     for node in topological(*roots):
-        if isinstance(node, Product | Trace | Scale | Transpose):
+        is_total = isinstance(node, Inner) and isinstance(node.args[0], Ones)
+        if is_total or isinstance(node, Product | Trace | Scale | Transpose):
             continue
         for arg in node.args:
             note(arg)

@@ -45,13 +45,18 @@ class Term:
         return Term(graph.mirrored(self.word), self.number, self.scalars)
 
     def parts(self, graph: Graph, kind: str) -> list[Term]:
-        """The symmetric or antisymmetric part, inside the frame where there is one."""
+        """The symmetric or antisymmetric part, inside the frame where there is one.
+
+        A product through a rank that is small beside the frame is halved with its transpose.
+        """
         word = without_identities(self.word)
         if graph.mirrored(word) == word:
             return [Term(word, self.number, self.scalars)] if kind == "sym" else []
         rows, cols = graph.size(word[0].rows), graph.size(word[0].cols)
         is_letter = len(word) == 1 and word[0].form is not Form.LOW_RANK_INVERSE
-        is_framed = len(word) > 1 and cols <= rows and word[0] is graph.transpose(word[-1])
+        rank = min(graph.size(v.cols) for v in word)
+        is_mirrored = len(word) > 1 and word[0] is graph.transpose(word[-1])
+        is_framed = is_mirrored and cols <= rows and cols < 2 * rank
         if is_letter or is_framed:
             outer = word[:1] if is_framed else ()
             inner = graph.part(kind, graph.product(word[1:-1] if outer else word))

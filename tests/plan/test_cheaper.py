@@ -18,6 +18,7 @@ from mbp.plan.cost import plan_cost
 from mbp.plan.graph import Graph
 from mbp.plan.low_rank import low_rank
 from mbp.plan.push_through import pushed_through
+from mbp.plan.value import Form
 
 torch.manual_seed(0)
 DTYPE = torch.float64
@@ -117,6 +118,12 @@ LOW_RANK = {
     "logdet(2 * eye(m) + projector(U) @ projector(W))": {"U": "m r", "W": "m r"},
     "logdet(c * eye(m) - U @ U.T / 99)": {"c": "scalar positive", "U": "m r"},
     "sumsq(inv(eye(m) + U @ U.T) - inv(eye(m) + W @ W.T))": {"U": "m r", "W": "m r"},
+    "tr(inv(diag(v) + U @ U.T) @ diag(w) @ inv(diag(v) + U @ U.T))": {
+        "v": "m positive", "w": "m positive", "U": "m r",
+    },
+    "x.T @ inv(diag(v) + U @ U.T) @ inv(diag(w) + U @ U.T) @ x": {
+        "v": "m positive", "w": "m positive", "U": "m r", "x": "m",
+    },
 }  # fmt: skip
 
 
@@ -217,6 +224,26 @@ def test_a_kronecker_product_meets_a_vector_without_being_formed(text):
     with Allocations() as seen:
         compiled(text, **declared)(*given).sum().backward()
     assert seen.largest <= 7 * 7
+
+
+VECTORS = {
+    "ones(m).T @ inv(P) @ ones(m)": {"P": "m m positive_definite"},
+    "x.T @ powm(P, -2) @ x": {"P": "m m positive_definite", "x": "m"},
+    "x.T @ powm(P, 3) @ x": {"P": "m m positive_definite", "x": "m"},
+}
+
+
+@pytest.mark.parametrize("text", VECTORS)
+def test_a_form_of_vectors_takes_no_product_of_matrices(text):
+    found = plan(one_off(text, **VECTORS[text]).derive())
+    values = [*found.forward.values, *found.backward.values]
+    square = [v.op for v in values if v.rows == v.cols == m and v.form is not Form.DIAGONAL]
+    assert not {"eigh", "cholesky_inverse", "matmul", "cholesky_solve"} & set(square)
+    P = normal(5, 5)
+    given = [P @ P.mT + torch.eye(5)] + [normal(5)] * (len(VECTORS[text]) - 1)
+    given = [X.requires_grad_() for X in given]
+    assert gradcheck(compiled(text, **VECTORS[text]), given)
+    assert gradgradcheck(compiled(text, **VECTORS[text]), given)
 
 
 def test_an_integer_power_has_no_eigenproblem():
