@@ -211,10 +211,29 @@ class Graph(Algebra):
     def rewritten(self, word: Word) -> Word:
         """`word` with the neighbours that have another spelling spelled so, and ones split."""
         word = _with_ones_split(self, word)
+        for i, letter in enumerate(word):
+            stop = self._end_of_classes(word, i)
+            if stop is not None:
+                total = self._class_totals(letter, word[i + 1 : stop])
+                return self.rewritten((*word[:i], total, *word[stop + 1 :]))
         for i in range(len(word) - 1):
             if word[i : i + 2] in self._replaced:
                 return self.rewritten((*word[:i], *self._replaced[word[i : i + 2]], *word[i + 2 :]))
         return word
+
+    def _end_of_classes(self, word: Word, i: int) -> int | None:
+        """Where the E of EᵀE or of EᵀDE stands that begins at i, for a partition E."""
+        letter = word[i]
+        if letter.op != "transpose" or letter.args[0] not in self._partitions:
+            return None
+        stop = next((k for k in range(i + 1, len(word)) if word[k].form is not Form.DIAGONAL), i)
+        return stop if word[stop] is letter.args[0] else None
+
+    def _class_totals(self, turned: Value, weights: Word) -> Value:
+        """EᵀDE = [Eᵀd], the totals of D = [d] in each class, for a partition E: Eᵀ is `turned`."""
+        columns = [self.column(D) for D in weights]
+        d = self.hadamard(*columns) if columns else self.make("ones", shape=(turned.cols, ONE))
+        return self.diagonal(self.product((turned, d)))
 
     def contracted(self, word: Word) -> Word:
         """`word` with products that exist already as letters, the best first, none dearer."""

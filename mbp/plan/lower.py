@@ -61,6 +61,7 @@ from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.sums import Term, assembled, without_identities
 from mbp.plan.value import INVERSES, Form, Value, Word
 from mbp.rulebook import RULEBOOK, Forward
+from mbp.simplify import normal
 
 _PATTERNS = ("lower", "strictly_lower", "upper", "strictly_upper")
 
@@ -157,7 +158,7 @@ class Lowering:
                 return inverse if inverse.form is Form.DIAGONAL else graph.dense(inverse)
             case Det() | LogDet():
                 return self._determinant(node)
-            case Trace(args=(Output() as P,)) if projects(P):
+            case Trace(args=(Output() as P,)) if projects(P) and by_classes(P) is None:
                 return self._range(P.args[0]).rank
             case Trace(args=(X,)):
                 traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
@@ -249,6 +250,8 @@ class Lowering:
                 return self._terms(_power_along(node))
             case Frechet():
                 return [Term(self._matrix_function(node))]
+            case Output() if (word := by_classes(node)) is not None:
+                return self._terms(word)
             case Output() if has_range(node):
                 return [Term(self._range(node.args[0]).word(node))]
             case Output() if (expression := self._expression(node)) is not None:
@@ -416,8 +419,13 @@ class Lowering:
         return self._low_ranks[A]
 
     def _frame(self, P: Output) -> tuple[Expr, ...]:
-        """Q, N, Qᵀ of a projector Π_A = Q N Qᵀ whose A (m×d) has fewer columns than rows."""
-        A = P.args[0]
+        """Q, N, Qᵀ of a projector Π_A = Q N Qᵀ whose A (m×d) has fewer columns than rows.
+
+        Those of a partition are E, (EᵀE)⁻¹, Eᵀ.
+        """
+        A, word = P.args[0], by_classes(P)
+        if word is not None:
+            return word.args
         if not projects(P) or self.graph.size(A.cols) >= self.graph.size(A.rows):
             return (P,)
         Q, N, _ = self.graph.in_full(self._range(A).projector)
@@ -660,6 +668,9 @@ class Lowering:
 
     def _output(self, node: Output) -> Value:
         graph = self.graph
+        word = by_classes(node)
+        if word is not None:
+            return self.value(word)
         if has_range(node):
             return assembled(graph, [Term(self._range(node.args[0]).word(node))], node.shape)
         expression = self._expression(node)
@@ -868,6 +879,21 @@ def _in_powers_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     nodes = [A for A in topological(*roots) if isinstance(A, Frechet) and A.order <= 1]
     others = {node.args[0] for node in nodes if _integer_power(node) is None}
     return frozenset(node.args[0] for node in nodes) - others
+
+
+def by_classes(node: Output) -> Expr | None:
+    """The projector onto the range of E or of D E, or their generalised inverse, by class totals.
+
+    E is a partition and D a diagonal of positive entries.
+    """
+    if not has_range(node):
+        return None
+    *weights, E = node.args[0].args if isinstance(node.args[0], Product) else node.args
+    if not is_(E, "partition") or not all(is_(D, "diagonal") for D in weights):
+        return None
+    word = normal(node)
+    outputs = (A for A in topological(word) if isinstance(A, Output))
+    return None if any(map(has_range, outputs)) else word
 
 
 def _is_low_rank(term: Term) -> bool:

@@ -262,6 +262,44 @@ def test_a_partition_sums_its_classes_and_spreads_over_its_rows(k, batch):
     assert gradcheck(lambda X: layer(E, X), X)
 
 
+OF_CLASSES = {
+    "tr(E.T @ F @ F.T @ E @ inv(E.T @ E))": {"F": "m d"},
+    "sum(F * (E @ inv(E.T @ E) @ E.T @ F))": {"F": "m d"},
+    "logdet(F.T @ (eye(m) - E @ inv(E.T @ E) @ E.T) @ F + eye(d))": {"F": "m d"},
+    "tr(projector(E) @ F @ F.T)": {"F": "m d"},
+    "projector(diag(w) @ E) @ F": {"w": "m positive", "F": "m d"},
+    "pinv(E) @ F": {"F": "m d"},
+    "x.T @ inv(diag(w) + E @ E.T) @ x": {"w": "m positive", "x": "m"},
+    "logdet(diag(w) + E @ E.T)": {"w": "m positive"},
+    "logdet(diag(w) + projector(E))": {"w": "m positive"},
+}
+
+
+@pytest.mark.parametrize("text", OF_CLASSES)
+def test_class_totals_are_never_factored(text):
+    declared = {"E": "m k partition"} | OF_CLASSES[text]
+    found = operations(text, **declared)
+    sizes = found["cholesky"] + found["lu_factor"] + found["inverse"] + found["logdet"]
+    assert sizes <= ("eye(d)" in text)
+    assert not any(op.endswith("_frame") for op in found)
+    layer = compiled(text, **declared)
+    for rows, cols, batch in ((6, 4, ()), (4, 7, ()), (5, 3, (2,))):
+        dims = {"m": rows, "d": cols}
+        given = []
+        for spec in OF_CLASSES[text].values():
+            X = normal(*batch, *(dims[n] for n in spec.split() if n in dims))
+            given.append((X.abs() + 1 if "positive" in spec else X).requires_grad_())
+        E = torch.eye(3, dtype=DTYPE)[torch.arange(rows) % 3]
+        names = list(OF_CLASSES[text])
+
+        def of(*given, E=E, names=names):
+            return layer(E=E, **dict(zip(names, given, strict=True)))
+
+        assert gradcheck(of, given)
+        if not batch:
+            agrees_with_the_definition(text, declared, dims | {"k": 3}, [E, *given])
+
+
 def test_a_distance_of_projectors_does_not_cancel_where_they_meet():
     E = torch.eye(2, dtype=DTYPE).repeat(20, 1)
     F = E @ torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=DTYPE)
