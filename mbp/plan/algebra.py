@@ -16,9 +16,14 @@ _OTHER = {"sym": "skew", "skew": "sym"}
 
 
 class Algebra(ABC):
-    """Values, each made once, and the algebra of them; `sizes` are dimensions to judge costs at."""
+    """Values, each made once, and the algebra of them; `sizes` are dimensions to judge costs at.
 
-    def __init__(self, sizes: Mapping[sp.Symbol, int]) -> None:
+    Without `has_lu` a general system is solved as a whole, no factorization of it kept.
+    """
+
+    def __init__(self, sizes: Mapping[sp.Symbol, int], has_lu: bool) -> None:
+        self.has_lu = has_lu
+        self._by_lu: set[Value] = set()
         self._sizes = dict(sizes)
         self._interned: dict[tuple[Hashable, ...], Value] = {}
         self._transposed: dict[Value, Value] = {}
@@ -137,6 +142,8 @@ class Algebra(ABC):
         if how in ("lower", "upper"):
             eye = self.make("eye", shape=v.shape)
             return self.make("triangular_solve", A, eye, data=v.data, shape=v.shape)
+        if A in self._by_lu:
+            return self.solve_by_lu(A, self.make("eye", shape=v.shape), transposed)
         inverse = self.make("inverse", A, shape=v.shape)
         return self.transpose(inverse) if transposed else inverse
 
@@ -189,7 +196,7 @@ class Algebra(ABC):
         return self._transposed[v]
 
     def _transpose(self, v: Value) -> Value:
-        if v.form in (Form.DIAGONAL, Form.NUMBER) or v.is_scalar:
+        if v.form in (Form.DIAGONAL, Form.NUMBER) or v.is_scalar or v in self.symmetric:
             return v
         if v.op == "transpose":
             return v.args[0]
@@ -220,7 +227,7 @@ class Algebra(ABC):
             return self.make(
                 "scale_rows", v.args[1], self.transpose(v.args[0]), shape=(v.cols, v.rows)
             )
-        if v in self.symmetric or (v.op == "part" and v.data[0] == "sym"):
+        if v.op == "part" and v.data[0] == "sym":
             return v
         if v.is_with_transpose:
             return v
@@ -532,11 +539,39 @@ class Algebra(ABC):
         """L of A = L Lᵀ."""
         return self.make("cholesky", A, shape=A.shape)
 
-    def invert(self, v: Value, definite: bool, triangle: str | None) -> Value:
-        """A⁻¹: reciprocals for a diagonal, otherwise to be applied by solving."""
+    def _lu(self, A: Value) -> tuple[Value, Value]:
+        """L and U of P A = L U in one matrix, and the exchanges of rows that P makes."""
+        call = self.make("lu_factor", A, shape=A.shape, form=Form.CALL)
+        LU, pivots = (
+            self.make("item", call, data=(k,), shape=A.shape, form=Form.RAW) for k in (0, 1)
+        )
+        return LU, pivots
+
+    def solve_by_lu(self, A: Value, B: Value, transposed: bool) -> Value:
+        """A⁻¹B or A⁻ᵀB."""
+        shape = (A.rows, B.cols)
+        return self.make("lu_solve", *self._lu(A), B, data=(transposed,), shape=shape)
+
+    def determinant(self, name: str, A: Value, by_lu: bool) -> Value:
+        """det A or log |det A|; `by_lu`: from the factors that A⁻¹ takes, too."""
+        if not (by_lu and self.has_lu):
+            return self.make(name, A, shape=(ONE, ONE))
+        LU, pivots = self._lu(A)
+        args = (LU, pivots) if name == "det" else (LU,)
+        return self.make(f"lu_{name}", *args, shape=(ONE, ONE))
+
+    def invert(self, v: Value, definite: bool, triangle: str | None, by_lu: bool = False) -> Value:
+        """A⁻¹: reciprocals for a diagonal or a scalar, otherwise to be applied by solving.
+
+        Where it is formed, its LU factors are if det A is taken from them `by_lu`.
+        """
+        if v.is_scalar:
+            return self.reciprocal(v)
         if v.form is Form.DIAGONAL:
             return self.diagonal(self.reciprocal(self.column(v)))
         how = "definite" if definite else triangle or "general"
+        if how == "general" and by_lu and self.has_lu:
+            self._by_lu.add(v)
         return self.make("inverse_of", v, data=(how, False), shape=v.shape, form=Form.INVERSE)
 
     def invert_low_rank(self, inverse: Value, low_rank: Word) -> Value:

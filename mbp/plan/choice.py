@@ -11,13 +11,13 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import derive
 from mbp.derive.deriver import second as derive_second
 from mbp.expr import build
-from mbp.expr.dims import Dim
+from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr
 from mbp.invariants.infer import declared
 from mbp.plan.cost import LayerCost, plan_cost
 from mbp.plan.kronecker import of_kronecker
 from mbp.plan.program import SIDE, Plan, Wide, planned, representative_sizes
-from mbp.plan.push_through import pushed_through
+from mbp.plan.push_through import Pushed, pushed_through
 
 
 def plan(
@@ -63,13 +63,15 @@ def _as_defined(
     has_lu: bool,
 ) -> Plan:
     """The programs of the definition as it stands, Kronecker products aside."""
+    found = None
     cheaper = of_kronecker(derivation.definition)
     if cheaper is not derivation.definition:
         other = derive(cheaper)
         if set(other.gradients) == set(derivation.gradients):
             found = planned(other, second and derive_second(other), sizes, has_lu)
-            return replace(found, derivation=derivation, second_derivation=second)
-    return planned(derivation, second, sizes, has_lu)
+            found = replace(found, derivation=derivation, second_derivation=second)
+    found = found or planned(derivation, second, sizes, has_lu)
+    return _through_vectors(found, sizes, has_lu) or found
 
 
 def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -> LayerCost:
@@ -85,10 +87,38 @@ def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -
     return plan_cost(plan(derivation, None, sizes) if sizes else found)
 
 
+def _through_vectors(found: Plan, sizes: Mapping[str, int] | None, has_lu: bool) -> Plan | None:
+    """The plan with functions of x xᵀ + εI taken through xᵀx, which no shape makes larger.
+
+    Second derivatives are those of the definition as given.
+    """
+    derivation = found.derivation
+    pushed = pushed_through(derivation.definition)
+    if pushed is None or not _is_of_vectors(pushed):
+        return None
+    other = derive(pushed.definition)
+    if set(other.gradients) != set(derivation.gradients):
+        return None
+    return replace(
+        planned(other, None, sizes, has_lu),
+        derivation=derivation,
+        second_derivation=found.second_derivation,
+        second=found.second_alone,
+        second_variation=found.second_variation_alone,
+        second_alone=found.second_alone,
+        second_variation_alone=found.second_variation_alone,
+    )
+
+
+def _is_of_vectors(pushed: Pushed) -> bool:
+    """Whether the smaller matrices are numbers for any shape."""
+    return all(rows == ONE for rows, _ in pushed.shapes)
+
+
 def _by_definition(derivation: Derivation, has_lu: bool) -> Wide | None:
     """The plan for inputs of the other shape, where another definition of the map is cheaper."""
     pushed = pushed_through(derivation.definition)
-    if pushed is None:
+    if pushed is None or _is_of_vectors(pushed):
         return None
     definition = of_kronecker(pushed.definition)
     other = derive(definition)

@@ -121,6 +121,8 @@ _FLOPS: dict[str, Callable[[Value], sp.Expr]] = {
     "inverse": lambda v: 6 * v.rows**3,
     "det": lambda v: 2 * v.args[0].rows ** 3,
     "logdet": lambda v: 2 * v.args[0].rows ** 3,
+    "lu_det": lambda v: v.args[0].rows,
+    "lu_logdet": lambda v: v.args[0].rows,
     "cholesky_solve": lambda v: 5 * v.rows**2 * v.cols,
     "solve": lambda v: 2 * v.rows**3 + 4 * v.rows**2 * v.cols,
     "lu_solve": lambda v: 4 * v.rows**2 * v.cols,

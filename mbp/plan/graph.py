@@ -22,8 +22,7 @@ class Graph(Algebra):
     """
 
     def __init__(self, sizes: Mapping[sp.Symbol, int], has_lu: bool = True) -> None:
-        super().__init__(sizes)
-        self._has_lu = has_lu
+        super().__init__(sizes, has_lu)
         self._words: dict[Word, Value] = {}
         self._orders: dict[Word, _Order] = {}
         self._contracted: dict[Word, Word] = {}
@@ -62,7 +61,7 @@ class Graph(Algebra):
         if len(word) == 1:
             whole = self.product(word)
             return self.trace(self.dense(whole) if whole.form is Form.INVERSE else whole)
-        apart = self._apart(word, self._halves_cost)
+        apart = self._apart(word, self._halves_cost(word), self._least_trace)
         if apart:
             return self._signed_sum(apart, self.trace_of_product)
         _, turn, cut = self._halves(word)
@@ -99,7 +98,9 @@ class Graph(Algebra):
         for D, rest in ((word[0], word[1:]), (word[-1], word[:-1])):
             if D.form is Form.DIAGONAL:
                 return self.hadamard(self.column(D), self.diagonal_of_product(rest))
-        apart = self._apart(word, lambda w: self._thinnest(w)[0])
+        if word[0] in self._partitions and word[-1] is self.transpose(word[0]) and len(word) > 2:
+            return self.product((word[0], self.diagonal_of_product(word[1:-1])))
+        apart = self._apart(word, self._thinnest(word)[0], self._diagonal_cost)
         if apart:
             return self._signed_sum(apart, self.diagonal_of_product)
         _, cut = self._thinnest(word)
@@ -119,11 +120,22 @@ class Graph(Algebra):
             options.append((formed + 2 * entries, cut))
         return min(options)
 
-    def _apart(self, word: Word, cost: Callable[[Word], float]) -> list[tuple[int, Word]]:
-        """The word with its first low-rank inverse in its parts, if that is cheaper."""
+    def _diagonal_cost(self, word: Word) -> float:
+        """The flops of `diagonal_of_product`."""
+        kept = tuple(v for v in word if v.form is not Form.DIAGONAL)
+        if len(kept) <= 1:
+            low_rank = [by_rank(v)[1][1:-1] for v in kept if v.form is Form.LOW_RANK_INVERSE]
+            return sum(map(self._diagonal_cost, low_rank), float(self.size(word[0].rows)))
+        whole = self._thinnest(word)[0]
+        apart = self._apart(word, whole, self._diagonal_cost)
+        return sum(self._diagonal_cost(w) for _, w in apart) if apart else whole
+
+    def _apart(
+        self, word: Word, whole: float, cost: Callable[[Word], float]
+    ) -> list[tuple[int, Word]]:
+        """The word with its first low-rank inverse in parts, if these cost no more than `whole`."""
         words = self._in_parts(word)
-        least = sum(self._least(w, cost) for _, w in words)
-        return words if words and least <= cost(word) else []
+        return words if words and sum(cost(w) for _, w in words) <= whole else []
 
     def _in_parts(self, word: Word) -> list[tuple[int, Word]]:
         """Signed words that a word is the sum of, its first low-rank inverse in its parts."""
@@ -134,12 +146,13 @@ class Graph(Algebra):
         parts = ((1, (diagonal,)), (-1, correction))
         return [(sign, (*word[:k], *part, *word[k + 1 :])) for sign, part in parts]
 
-    def _least(self, word: Word, cost: Callable[[Word], float]) -> float:
-        """The cost of a word as it stands, or with some of its low-rank inverses in parts."""
+    def _least_trace(self, word: Word) -> float:
+        """The cost of a trace as it stands, or with some of its low-rank inverses in parts."""
+        whole = self._halves_cost(word)
         if sum(v.form is Form.LOW_RANK_INVERSE for v in word) > _IN_PARTS:
-            return cost(word)
-        parts = [self._least(w, cost) for _, w in self._in_parts(word)]
-        return min(cost(word), sum(parts)) if parts else cost(word)
+            return whole
+        parts = [self._least_trace(w) for _, w in self._in_parts(word)]
+        return min(whole, sum(parts)) if parts else whole
 
     def _signed_sum(self, words: list[tuple[int, Word]], of: Callable[[Word], Value]) -> Value:
         numbers = {sign: self.number(sp.Integer(sign)) for sign in (1, -1)}
@@ -185,6 +198,10 @@ class Graph(Algebra):
             self._spellings[self.transpose(letter)] = turned
         self._spelled.clear()
 
+    def in_full(self, word: Word) -> Word:
+        """`word` with its letters in the spellings that fit any product."""
+        return tuple(v for letter in word for v in self._ways(letter)[-1].word)
+
     def spelled(self, word: Word) -> Word:
         """`word` with its letters that have spellings in those that cost least together."""
         if word not in self._spelled:
@@ -197,19 +214,41 @@ class Graph(Algebra):
         ways = [Spelling(())]
         many = sum(letter in self._spellings for letter in word) > _CHOICES
         for letter in word:
-            spellings = self._spellings.get(letter, (Spelling((letter,)),))[-1 if many else 0 :]
+            spellings = self._ways(letter)[-1 if many else 0 :]
             ways = [
                 Spelling(way.word + s.word, way.extra + s.extra) for way in ways for s in spellings
             ]
         return ways
 
+    def _ways(self, letter: Value) -> tuple[Spelling, ...]:
+        return self._spellings.get(letter, (Spelling((letter,)),))
+
     def rewritten(self, word: Word) -> Word:
         """`word` with the neighbours that have another spelling spelled so, and ones split."""
         word = _with_ones_split(self, word)
+        for i, letter in enumerate(word):
+            stop = self._end_of_classes(word, i)
+            if stop is not None:
+                total = self._class_totals(letter, word[i + 1 : stop])
+                return self.rewritten((*word[:i], total, *word[stop + 1 :]))
         for i in range(len(word) - 1):
             if word[i : i + 2] in self._replaced:
                 return self.rewritten((*word[:i], *self._replaced[word[i : i + 2]], *word[i + 2 :]))
         return word
+
+    def _end_of_classes(self, word: Word, i: int) -> int | None:
+        """Where the E of EᵀE or of EᵀDE stands that begins at i, for a partition E."""
+        letter = word[i]
+        if letter.op != "transpose" or letter.args[0] not in self._partitions:
+            return None
+        stop = next((k for k in range(i + 1, len(word)) if word[k].form is not Form.DIAGONAL), i)
+        return stop if word[stop] is letter.args[0] else None
+
+    def _class_totals(self, turned: Value, weights: Word) -> Value:
+        """EᵀDE = [Eᵀd], the totals of D = [d] in each class, for a partition E: Eᵀ is `turned`."""
+        columns = [self.column(D) for D in weights]
+        d = self.hadamard(*columns) if columns else self.make("ones", shape=(turned.cols, ONE))
+        return self.diagonal(self.product((turned, d)))
 
     def contracted(self, word: Word) -> Word:
         """`word` with products that exist already as letters, the best first, none dearer."""
@@ -436,13 +475,9 @@ class Graph(Algebra):
             return self.make("cholesky_solve", self.cholesky(A), B, shape=shape)
         if how in ("lower", "upper"):
             return self.make("triangular_solve", A, B, data=(how, transposed), shape=shape)
-        if not self._has_lu:
+        if not self.has_lu:
             return self.make("solve", self.transpose(A) if transposed else A, B, shape=shape)
-        factors = self.make("lu_factor", A, shape=A.shape, form=Form.CALL)
-        parts = [
-            self.make("item", factors, data=(k,), shape=A.shape, form=Form.RAW) for k in (0, 1)
-        ]
-        return self.make("lu_solve", *parts, B, data=(transposed,), shape=shape)
+        return self.solve_by_lu(A, B, transposed)
 
 
 _cost_of = attrgetter("cost")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import sympy as sp
@@ -49,18 +50,20 @@ from mbp.expr.nodes import (
     row,
     topological,
 )
+from mbp.expr.text import text
 from mbp.invariants.infer import declared, is_
 from mbp.plan import divided
+from mbp.plan.algebra import by_rank
 from mbp.plan.complements import complement, is_range, ratio
 from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
 from mbp.plan.kronecker import has_factor_frame, kronecker_sum
 from mbp.plan.low_rank import LowRank, low_rank
-from mbp.plan.powers import in_powers_only, in_products, integer_power, is_of_inverse
+from mbp.plan.powers import in_powers_only, in_products, integer_power, is_cheap_along
 from mbp.plan.ranges import Range, Ranges, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.sums import Term, assembled, without_identities
-from mbp.plan.value import Form, Value, Word
+from mbp.plan.value import APPLIED_SQUARE, Form, Value, Word
 from mbp.rulebook import RULEBOOK, Forward
 from mbp.simplify import normal
 
@@ -114,6 +117,12 @@ class Lowering:
         self._formed = _inverses_formed(tuple(roots))
         self._in_frame_only = _in_frame_only(roots)
         self._in_powers_only = in_powers_only(roots)
+        inverted, measured = (
+            {node.args[0] for node in topological(*roots) if isinstance(node, kinds)}
+            for kinds in (Inverse, (Det, LogDet))
+        )
+        self._with_lu = inverted & measured
+        self._with_spectrum = self._decomposed(outputs)
         self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
         self._words: dict[Expr, list[Term]] = {}
         self._low_ranks: dict[Expr, LowRank | None] = {}
@@ -161,7 +170,7 @@ class Lowering:
                 return inverse if inverse.form is Form.DIAGONAL else graph.dense(inverse)
             case Det() | LogDet():
                 return self._determinant(node)
-            case Trace(args=(Output() as P,)) if projects(P):
+            case Trace(args=(Output() as P,)) if projects(P) and by_classes(P) is None:
                 return self._range(P.args[0]).rank
             case Trace(args=(X,)):
                 return self._trace(X)
@@ -228,7 +237,9 @@ class Lowering:
             case Sum() if (found := self._complement(node)) is not None:
                 return [found]
             case Sum():
-                return [term for arg in node.args for term in self._terms(arg)]
+                return self._with_diagonals_gathered(
+                    [term for arg in node.args for term in self._terms(arg)]
+                )
             case Scale(args=(c, X)):
                 number, factors = build.scalar_factors(c)
                 if X.is_scalar:
@@ -246,10 +257,12 @@ class Lowering:
                 return [Term(self._inverse(A))]
             case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
                 return [Term(self._power(node))]
-            case Frechet() if node.args[0] in self._in_powers_only and is_of_inverse(node):
+            case Frechet() if node.args[0] in self._in_powers_only and is_cheap_along(node):
                 return self._terms(in_products(node))
             case Frechet():
                 return [Term(self._matrix_function(node))]
+            case Output() if (word := by_classes(node)) is not None:
+                return self._terms(word)
             case Output() if has_range(node):
                 return [Term(self._range(node.args[0]).word(node))]
             case Output() if (expression := self._expression(node)) is not None:
@@ -266,7 +279,9 @@ class Lowering:
                 direction = self._symmetric_part(X.directions[0])
                 return self._terms(build.frechet(X.g, X.args[0], X.parameters, direction))
             case Part(data=(("sym" | "skew") as kind,), args=(X,)):
-                return [part for term in self._terms(X) for part in term.parts(graph, kind)]
+                return self._with_diagonals_gathered(
+                    [part for term in self._terms(X) for part in term.parts(graph, kind)]
+                )
         value = self.value(node)
         is_column = value.cols == ONE and not value.is_scalar
         if value.op == "add" and is_column and len({v.shape for v in value.args}) == 1:
@@ -294,11 +309,24 @@ class Lowering:
         if found is None or found[1] not in self._complemented:
             return None
         sign, P = found
-        return Term((self.graph.complement(self._frame(P)),), sp.Integer(sign))
+        return Term((self.graph.complement(self._projector(P)),), sp.Integer(sign))
 
-    def _frame(self, P: Expr) -> Word:
+    def _projector(self, P: Expr) -> Word:
         """The word of the projector onto a range."""
         return self._range(P.args[0]).projector
+    def _with_diagonals_gathered(self, terms: list[Term]) -> list[Term]:
+        """The terms of a sum, inverses with one D⁻¹ as D⁻¹ − D⁻¹ W D⁻¹, so that it is one term."""
+        letters = [term.word[0] for term in terms if _is_low_rank(term)]
+        shared = Counter(by_rank(letter)[0] for letter in letters)
+        gathered: list[Term] = []
+        for term in terms:
+            if _is_low_rank(term) and shared[by_rank(term.word[0])[0]] > 1:
+                diagonal, correction = by_rank(term.word[0])
+                gathered.append(Term((diagonal,), term.number, term.scalars))
+                gathered.append(Term(correction, -term.number, term.scalars))
+            else:
+                gathered.append(term)
+        return _merged(gathered)
 
     def _symmetric_part(self, X: Expr) -> Expr:
         """sym(X), of X = A M Aᵀ as A sym(M) Aᵀ where sym(M) is computed anyway."""
@@ -312,6 +340,13 @@ class Lowering:
         sign, factors = 1, node.args
         if node not in self._residuals:
             sign, factors = by_residuals(factors, self._projected)
+        sums = (F for F in factors if F not in self._residuals)
+        nested = next(filter(_is_nested, sums), None)
+        if sign == 1 and nested is not None and ONE in node.shape:
+            k = factors.index(nested)
+            around = factors[:k], factors[k + 1 :]
+            products = (build.matmul(*around[0], term, *around[1]) for term in nested.args)
+            return [term for product in products for term in self._terms(product)]
         terms = [Term((), sp.Integer(sign))]
         for position, factor in enumerate(factors):
             options = self._terms(factor)
@@ -366,21 +401,27 @@ class Lowering:
             costs.append(graph.cost(before[cut:]) + sum(map(graph.cost, words)) + graph.cost(rest))
         return min(costs) < formed
 
+    def _decomposed(self, outputs: Iterable[Expr]) -> set[Expr]:
+        """The matrices that have a function among the outputs, and so are decomposed anyway."""
+        functions = (A for A in topological(*outputs) if isinstance(A, Frechet))
+        matrices = {A.args[0] for A in functions} - self._in_powers_only
+        return {A for A in matrices if not is_(A, "diagonal")}
+
     def _inverse(self, A: Expr) -> Word:
         graph = self.graph
         if is_(A, "orthogonal"):
             return (self.value(build.transpose(A)),)
-        parts = self._low_rank(A)
+        parts = None if A in self._with_spectrum else self._low_rank(A)
         if parts is not None:
-            return (self._low_rank_inverse(parts),)
-        if has_factor_frame(A):
+            return (self._low_rank_inverse(parts, is_(A, "symmetric")),)
+        if A in self._with_spectrum or has_factor_frame(A):
             lam, U = self._spectrum(A)
-            return self._framed(graph.invert(lam, False, None), U)
+            return self._framed(graph.diagonal(graph.reciprocal(graph.column(lam))), U)
         X = self._ranged_factor(A)
         if X is not None:
             return self._range(X).gram_inverse
         is_definite = is_(A, "positive_definite")
-        return (graph.invert(self.value(A), is_definite, _triangle(A)),)
+        return (graph.invert(self.value(A), is_definite, _triangle(A), A in self._with_lu),)
 
     def _ranged_factor(self, A: Expr) -> Expr | None:
         """X of A = XᵀX, if the range of X is found anyway."""
@@ -394,18 +435,39 @@ class Lowering:
         """Whether the inverse is applied to what it multiplies, not formed first."""
         A = inverse.args[0]
         is_word = self._low_rank(A) is not None or self._ranged_factor(A) is not None
-        return is_word or has_factor_frame(A) or inverse not in self._formed
+        is_word = is_word or has_factor_frame(A) or A in self._with_spectrum
+        return is_word or inverse not in self._formed
 
     def _low_rank(self, A: Expr) -> LowRank | None:
         if A not in self._low_ranks:
-            self._low_ranks[A] = low_rank(self.graph, A)
+            found = None if A.is_scalar else low_rank(self.graph, A, self._frame)
+            self._low_ranks[A] = found
+            if found is not None and A in self._with_lu:
+                self._with_lu.add(found.core)
         return self._low_ranks[A]
 
-    def _low_rank_inverse(self, parts: LowRank) -> Value:
+    def _frame(self, P: Output) -> tuple[Expr, ...]:
+        """Q, N, Qᵀ of a projector Π_A = Q N Qᵀ whose A (m×d) has fewer columns than rows.
+
+        Those of a partition are E, (EᵀE)⁻¹, Eᵀ.
+        """
+        A, word = P.args[0], by_classes(P)
+        if word is not None:
+            return word.args
+        if not projects(P) or self.graph.size(A.cols) >= self.graph.size(A.rows):
+            return (P,)
+        Q, N, _ = self.graph.in_full(self._range(A).projector)
+        frame, middle = build.var(f"Q({text(A)})", *Q.shape), build.var(f"N({text(A)})", *N.shape)
+        self._done |= {frame: Q, middle: N}
+        return frame, middle, build.transpose(frame)
+
+    def _low_rank_inverse(self, parts: LowRank, is_symmetric: bool) -> Value:
         graph = self.graph
         U, M, V = (self.value(X) for X in (parts.U, parts.M, parts.V))
         inverse, core = self.value(build.inv(parts.D)), self._inverse(parts.core)
         letter = graph.invert_low_rank(inverse, without_identities((U, *core, M, V)))
+        if is_symmetric:
+            graph.symmetric.add(letter)
         graph.replace((letter, U), (inverse, U, *core))
         return letter
 
@@ -421,6 +483,8 @@ class Lowering:
             return self._square(A)
         left = [term.mirrored(graph) for term in self._terms(A)]
         right = self._terms(B)
+        if isinstance(A, Ones) and any(v.form in APPLIED_SQUARE for t in right for v in t.word):
+            return self.value(build.matmul(build.ones(ONE, B.rows), B, build.ones(B.cols)))
         formed = sum(graph.cost(t.word) for t in (*left, *right))
         pairs = [a.times(b) for a in left for b in right]
         single = len(pairs) == 1 and A is not B and not isinstance(A, Ones)
@@ -436,7 +500,7 @@ class Lowering:
         """‖X‖², of X = Q N Qᵀ Y with a projector Q N Qᵀ that of N to H = QᵀY: tr Hᵀ N H."""
         graph = self.graph
         word = tuple(letter for factor in X.args for letter in self._letters(factor))
-        left, right = (self._frame(P) if is_range(P) else () for P in (X.args[0], X.args[-1]))
+        left, right = (self._projector(P) if is_range(P) else () for P in (X.args[0], X.args[-1]))
         word = word[max(len(left) - 1, 0) : len(word) - max(len(right) - 1, 0)]
         H = graph.dense(graph.product(word))
         return graph.inner(H, graph.product((*left[1:-1], H, *right[1:-1])))
@@ -458,8 +522,10 @@ class Lowering:
         return self.graph.part(kind, self.value(A))
 
     def _determinant(self, node: Expr) -> Value:
-        graph = self.graph
-        parts = self._low_rank(node.args[0])
+        graph, A = self.graph, node.args[0]
+        if A in self._with_spectrum or has_factor_frame(A):
+            return self._of_pivots(node, graph.column(self._spectrum(A)[0]))
+        parts = self._low_rank(A)
         if parts is not None:
             if isinstance(node, Det):
                 return self.value(build.scale(build.det(parts.D), build.det(parts.core)))
@@ -467,18 +533,19 @@ class Lowering:
         match node:
             case Det(args=(Kron(args=(X, Y)),)) if X.is_square and Y.is_square:
                 return self._determinant_of_factors(X, Y)
-        in_frame = has_factor_frame(node.args[0])
-        A = self._spectrum(node.args[0])[0] if in_frame else self.value(node.args[0])
-        name = "det" if isinstance(node, Det) else "logdet"
-        if A.form is Form.DIAGONAL or _triangle(node.args[0]):
-            pivots = graph.diagonal_of(A)
-            if name == "det":
-                return graph.make("product_of", pivots, shape=(ONE, ONE))
-            return graph.sum(self._apply("log", self._apply("abs", pivots)))
-        if name == "logdet" and is_(node.args[0], "positive_definite"):
-            logs = self._apply("log", graph.diagonal_of(graph.cholesky(A)))
+        v, name = self.value(A), "det" if isinstance(node, Det) else "logdet"
+        if v.form is Form.DIAGONAL or _triangle(A):
+            return self._of_pivots(node, graph.diagonal_of(v))
+        if name == "logdet" and is_(A, "positive_definite"):
+            logs = self._apply("log", graph.diagonal_of(graph.cholesky(v)))
             return graph.scale(graph.number(sp.Integer(2)), graph.sum(logs))
-        return graph.make(name, A, shape=(ONE, ONE))
+        return graph.determinant(name, v, A in self._with_lu)
+
+    def _of_pivots(self, node: Expr, pivots: Value) -> Value:
+        """The determinant or its logarithm from a column of what det A is the product of."""
+        if isinstance(node, Det):
+            return self.graph.make("product_of", pivots, shape=(ONE, ONE))
+        return self.graph.sum(self._apply("log", self._apply("abs", pivots)))
 
     def _determinant_of_factors(self, X: Expr, Y: Expr) -> Value:
         """det(X ⊗ Y) = det(X)^q det(Y)^p, X p×p and Y q×q (Matrix Cookbook (516))."""
@@ -567,7 +634,7 @@ class Lowering:
             return self._framed(paths, U)
         raise MbpError(f"no target computes derivatives of order {node.order} of {node.g}")
 
-    def _power(self, node: Frechet) -> tuple[Value, ...]:
+    def _power(self, node: Frechet) -> Word:
         """An integer power as a word of factors or inverses, without an eigenproblem."""
         p = integer_power(node)
         assert p is not None
@@ -594,6 +661,8 @@ class Lowering:
 
     def _new_spectrum(self, A: Expr) -> tuple[Value, Value | None]:
         graph = self.graph
+        if A.is_scalar:
+            return graph.diagonal(self.value(A)), None
         if is_(A, "diagonal"):
             return self.value(A), None
         split = kronecker_sum(A)
@@ -626,7 +695,9 @@ class Lowering:
         lam = graph.make("column", q, shape=A.shape, form=Form.DIAGONAL)
         if is_(A, "positive_semidefinite"):
             lam = graph.make("nonnegative", lam, shape=A.shape, form=Form.DIAGONAL)
-        return lam, graph.make("item", call, data=(1,), shape=A.shape)
+        U = graph.make("item", call, data=(1,), shape=A.shape)
+        graph.replace((graph.transpose(U), U), (graph.eye(A.rows),))
+        return lam, U
 
     def _spectrum_of_factors(
         self, X: Expr, Y: Expr, joined: sp.Expr
@@ -688,6 +759,9 @@ class Lowering:
 
     def _output(self, node: Output) -> Value:
         graph = self.graph
+        word = by_classes(node)
+        if word is not None:
+            return self.value(word)
         if has_range(node):
             return assembled(graph, [Term(self._range(node.args[0]).word(node))], node.shape)
         expression = self._expression(node)
@@ -862,6 +936,43 @@ def _in_frame_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     return frozenset(node.args[0] for node in nodes if isinstance(node, Frechet))
 
 
+def _is_nested(A: Expr) -> bool:
+    """Whether A is a sum with products of sums, which a vector is carried into term by term."""
+    if not isinstance(A, Sum):
+        return False
+    words = (build.coefficient(term)[1] for term in A.args)
+    return any(isinstance(F, Sum) for word in words if isinstance(word, Product) for F in word.args)
+
+
+def by_classes(node: Output) -> Expr | None:
+    """The projector onto the range of E or of D E, or their generalised inverse, by class totals.
+
+    E is a partition and D a diagonal of positive entries.
+    """
+    if not has_range(node):
+        return None
+    *weights, E = node.args[0].args if isinstance(node.args[0], Product) else node.args
+    if not is_(E, "partition") or not all(is_(D, "diagonal") for D in weights):
+        return None
+    word = normal(node)
+    outputs = (A for A in topological(word) if isinstance(A, Output))
+    return None if any(map(has_range, outputs)) else word
+
+
+def _is_low_rank(term: Term) -> bool:
+    """Whether the term is a multiple of the inverse of a diagonal plus a low rank."""
+    return len(term.word) == 1 and term.word[0].form is Form.LOW_RANK_INVERSE
+
+
+def _merged(terms: list[Term]) -> list[Term]:
+    """The terms with those of one word and one scalar factor as one, those that vanish left out."""
+    numbers: dict[tuple[Word, Word], sp.Expr] = {}
+    for term in terms:
+        key = term.word, term.scalars
+        numbers[key] = numbers.get(key, sp.Integer(0)) + term.number
+    return [Term(word, c, scalars) for (word, scalars), c in numbers.items() if c != 0]
+
+
 def _is_multiple_of_eye(A: Expr) -> bool:
     return isinstance(A.args[1] if isinstance(A, Scale) else A, Eye)
 
@@ -879,7 +990,8 @@ def _inverses_formed(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     for root in roots:
         note(root)
     for node in topological(*roots):
-        if isinstance(node, Product | Trace | Scale | Transpose | Kron):
+        is_total = isinstance(node, Inner) and isinstance(node.args[0], Ones)
+        if is_total or isinstance(node, Product | Trace | Scale | Transpose | Kron):
             continue
         for arg in node.args:
             note(arg)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import sympy as sp
 
 from mbp.expr import build, scalar
 from mbp.expr.nodes import Det, Expr, Frechet, Inverse, LogDet, Sum, fold
 from mbp.invariants.infer import is_
+
+
+class Multiple(NamedTuple):
+    """A = cB, or cBᵀ if it is turned."""
+
+    c: sp.Expr
+    turned: bool
+    B: Expr
 
 
 class Multiples:
@@ -28,22 +38,32 @@ class Multiples:
         same = build.rebuild(node, args)
         if not isinstance(same, Inverse | LogDet | Det | Frechet):
             return same
-        c, A = self._first(same.args[0])
-        return same if c == 1 else _of_multiple(same, c, A)
+        found = self._first(same.args[0])
+        return same if found.B is same.args[0] else _of_multiple(same, found)
 
-    def _first(self, A: Expr) -> tuple[sp.Expr, Expr]:
-        """c and the first matrix met that A is c times."""
+    def _first(self, A: Expr) -> Multiple:
+        """A as a multiple of the first matrix met that it is one of."""
+        for turned, X in ((False, A), (True, build.transpose(A))):
+            lead, key = _key(X)
+            if key in self._known:
+                first_lead, first = self._known[key]
+                return Multiple(lead / first_lead, turned, first)
+        lead, key = _key(A)
         terms = _numbered_terms(A)
-        lead = min(terms, key=lambda term: str(term[1]))[0]
-        key = frozenset((c / lead, body) for c, body in terms)
-        if key not in self._known:
-            front, _ = build.scalar_factors(build.coefficient(A)[0])
-            first = build.scale(build.number(1 / front), A)
-            minus = build.add(*(build.scale(build.number(-c / front), X) for c, X in terms))
-            is_negative = is_(minus, "positive_definite")
-            self._known[key] = (-lead / front, minus) if is_negative else (lead / front, first)
-        first_lead, first = self._known[key]
-        return lead / first_lead, first
+        front, _ = build.scalar_factors(build.coefficient(A)[0])
+        first = build.scale(build.number(1 / front), A)
+        minus = build.add(*(build.scale(build.number(-c / front), X) for c, X in terms))
+        is_negative = is_(minus, "positive_definite")
+        first_lead, first = (-lead / front, minus) if is_negative else (lead / front, first)
+        self._known[key] = first_lead, first
+        return Multiple(lead / first_lead, False, first)
+
+
+def _key(A: Expr) -> tuple[sp.Expr, frozenset[tuple[sp.Expr, Expr]]]:
+    """The number of A's leading term, and the terms of A divided by it."""
+    terms = _numbered_terms(A)
+    lead = min(terms, key=lambda term: str(term[1]))[0]
+    return lead, frozenset((c / lead, body) for c, body in terms)
 
 
 def _numbered_terms(A: Expr) -> list[tuple[sp.Expr, Expr]]:
@@ -59,12 +79,15 @@ def _numbered_terms(A: Expr) -> list[tuple[sp.Expr, Expr]]:
     return terms
 
 
-def _of_multiple(node: Expr, c: sp.Expr, A: Expr) -> Expr:
-    """The node of cA in terms of A."""
+def _of_multiple(node: Expr, multiple: Multiple) -> Expr:
+    """The node of cA or cAᵀ in terms of A."""
+    c, turned, A = multiple
     number, n = build.number(c), build.tr(build.eye(A.rows))
     match node:
         case Inverse():
-            return build.scale(build.number(1 / c), build.inv(A))
+            inverse = build.inv(A)
+            turned_back = build.transpose(inverse) if turned else inverse
+            return build.scale(build.number(1 / c), turned_back)
         case LogDet():
             log = build.apply("log", build.number(abs(c)))
             return build.add(build.scale(n, log), build.logdet(A))

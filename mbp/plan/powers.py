@@ -1,8 +1,10 @@
-"""Integer powers, and the derivatives of those of inverses, as products without a spectrum."""
+"""Integer powers and their derivatives as products, which need no spectrum."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+
+import sympy as sp
 
 from mbp.expr import build, scalar
 from mbp.expr.nodes import Expr, Frechet, topological
@@ -27,29 +29,43 @@ def is_of_inverse(node: Frechet) -> bool:
     return (integer_power(node) or 0) < 0
 
 
-def in_products(node: Frechet) -> Expr:
-    """The divided differences of x⁻ᵖ in the directions X₁ … X_q as a sum of products.
+def is_cheap_along(node: Frechet) -> bool:
+    """Whether the divided differences of a power are taken as products, not from the spectrum.
 
-    (−1)^q Σ A⁻ⁱ X₁ A⁻ʲ X₂ ⋯ with exponents from 1 on that sum to p + q.
+    Those of an inverse go through the rank; a first derivative carries vectors.
     """
-    power, q, inverse = integer_power(node), node.order, build.inv(node.args[0])
-    assert power is not None
+    return node.order == 1 or is_of_inverse(node)
+
+
+def in_products(node: Frechet) -> Expr:
+    """The divided differences of xᵖ in the directions X₁ … X_q as a sum of products.
+
+    For p > 0 Σ Aⁱ X₁ Aʲ X₂ ⋯ with exponents from 0 on that sum to p − q, for p < 0 its
+    counterpart (−1)^q Σ A⁻ⁱ X₁ A⁻ʲ X₂ ⋯ with exponents from 1 on that sum to |p| + q.
+    """
+    p, q, A = integer_power(node), node.order, node.args[0]
+    assert p is not None
+    letter, least = (A, 0) if p > 0 else (build.inv(A), 1)
+    total = p - q if p > 0 else abs(p) + q
     words = []
-    for first, *rest in _compositions(q - power, q + 1):
-        word = [inverse] * first
+    for first, *rest in _compositions(total, q + 1, least):
+        word = [letter] * first
         for X, k in zip(node.directions, rest, strict=True):
-            word += [X, *[inverse] * k]
+            word += [X, *[letter] * k]
         words.append(build.matmul(*word))
-    return build.scale(build.number((-1) ** q), build.add(*words))
+    if not words:
+        return build.zeros(*node.shape)
+    return build.scale(build.number(sp.Integer(1 if p > 0 else (-1) ** q)), build.add(*words))
 
 
-def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """The ways of writing a number as a sum of so many positive numbers."""
+def _compositions(total: int, parts: int, least: int) -> Iterator[tuple[int, ...]]:
+    """The ways of writing a number as a sum of so many numbers that are no less than `least`."""
     if parts == 1:
-        yield (total,)
+        if total >= least:
+            yield (total,)
         return
-    for first in range(1, total - parts + 2):
-        for rest in _compositions(total - first, parts - 1):
+    for first in range(least, total + 1):
+        for rest in _compositions(total - first, parts - 1, least):
             yield (first, *rest)
 
 

@@ -28,6 +28,14 @@ class Term:
             self.word + other.word, self.number * other.number, self.scalars + other.scalars
         )
 
+    def power(self, n: int) -> Term:
+        """The product of n such terms without scalars."""
+        return Term(self.word * n, self.number**n)
+
+    def letters(self, graph: Graph) -> Word:
+        """The word with the number as a letter of its own, if it is not 1."""
+        return self.word if self.number == 1 else (graph.number(self.number), *self.word)
+
     def scaled(self, number: sp.Expr, scalars: Word) -> Term:
         """The term times numbers and scalars."""
         return Term(self.word, self.number * number, scalars + self.scalars)
@@ -37,13 +45,20 @@ class Term:
         return Term(graph.mirrored(self.word), self.number, self.scalars)
 
     def parts(self, graph: Graph, kind: str) -> list[Term]:
-        """The symmetric or antisymmetric part, inside the frame where there is one."""
+        """The symmetric or antisymmetric part, inside the frame where there is one.
+
+        A product through a rank that is small beside the frame is halved with its transpose.
+        """
         word = without_identities(self.word)
         if graph.mirrored(word) == word:
             return [Term(word, self.number, self.scalars)] if kind == "sym" else []
         rows, cols = graph.size(word[0].rows), graph.size(word[0].cols)
-        if len(word) == 1 or (cols <= rows and word[0] is graph.transpose(word[-1])):
-            outer = word[:1] if len(word) > 1 else ()
+        is_letter = len(word) == 1 and word[0].form is not Form.LOW_RANK_INVERSE
+        rank = min(graph.size(v.cols) for v in word)
+        is_mirrored = len(word) > 1 and word[0] is graph.transpose(word[-1])
+        is_framed = is_mirrored and cols <= rows and cols < 2 * rank
+        if is_letter or is_framed:
+            outer = word[:1] if is_framed else ()
             inner = graph.part(kind, graph.product(word[1:-1] if outer else word))
             framed = (*outer, inner, *graph.mirrored(outer))
             return [Term(framed, self.number, self.scalars)]

@@ -18,6 +18,7 @@ from mbp.plan.cost import plan_cost
 from mbp.plan.graph import Graph
 from mbp.plan.low_rank import low_rank
 from mbp.plan.push_through import pushed_through
+from mbp.plan.value import Form
 
 torch.manual_seed(0)
 DTYPE = torch.float64
@@ -104,10 +105,27 @@ LOW_RANK = {
         "v": "m positive", "U": "m r", "W": "m r", "x": "m",
     },
     "logdet(3 * diag(v) - U @ U.T / 10)": {"v": "m positive", "U": "m r"},
-    "tr(inv(diag(v) + U @ U.T) @ diag(w) @ inv(diag(v) + U @ U.T))": {
-        "v": "m positive", "U": "m r", "w": "m",
-    },
     "x.T @ powm(2 * eye(m) + U @ U.T, -2) @ x": {"U": "m r", "x": "m"},
+    "logdet(diag(v) + c * ones(m, m))": {"v": "m positive", "c": "scalar positive"},
+    "inv(diag(v) + c * ones(m) @ ones(m).T) @ x": {
+        "v": "m positive", "c": "scalar positive", "x": "m",
+    },
+    "logdet(diag(v) + c * x @ x.T)": {"v": "m positive", "c": "scalar positive", "x": "m"},
+    "logdet(diag(v) - U @ U.T / 99 + ones(m, m))": {"v": "m positive", "U": "m r"},
+    "logdet(diag(v) + (U @ W.T + W @ U.T) / 9)": {"v": "m positive", "U": "m r", "W": "m r"},
+    "logdet(eye(m) + U @ W.T - W @ U.T)": {"U": "m r", "W": "m r"},
+    "logdet(eye(m) + (U @ U.T + W @ W.T) / 2)": {"U": "m r", "W": "m r"},
+    "inv(diag(v) + projector(U)) @ x": {"v": "m positive", "U": "m r", "x": "m"},
+    "logdet(2 * diag(v) - projector(U))": {"v": "m positive", "U": "m r"},
+    "logdet(2 * eye(m) + projector(U) @ projector(W))": {"U": "m r", "W": "m r"},
+    "logdet(c * eye(m) - U @ U.T / 99)": {"c": "scalar positive", "U": "m r"},
+    "sumsq(inv(eye(m) + U @ U.T) - inv(eye(m) + W @ W.T))": {"U": "m r", "W": "m r"},
+    "tr(inv(diag(v) + U @ U.T) @ diag(w) @ inv(diag(v) + U @ U.T))": {
+        "v": "m positive", "w": "m positive", "U": "m r",
+    },
+    "x.T @ inv(diag(v) + U @ U.T) @ inv(diag(w) + U @ U.T) @ x": {
+        "v": "m positive", "w": "m positive", "U": "m r", "x": "m",
+    },
 }  # fmt: skip
 
 
@@ -116,7 +134,7 @@ def arguments(declared, rows, rank):
     made = []
     for name, text in declared.items():
         X = normal(*(sizes[n] for n in text.split() if n in sizes))
-        made.append(X.abs() + 1 if name == "v" else X @ X.mT if name == "M" else X)
+        made.append(X.abs() + 1 if "positive" in text else X @ X.mT if name == "M" else X)
     return [X.requires_grad_() for X in made]
 
 
@@ -145,8 +163,9 @@ def test_a_low_rank_without_an_inverse_of_the_diagonal_is_left_alone():
 def agrees_with_the_definition(text, declared, sizes, given):
     definition = one_off(text, **declared).definition
     env = dict(sizes)
+    dims = {sp.Symbol(n, integer=True, positive=True): k for n, k in sizes.items()}
     for x, X in zip(definition.inputs.values(), given, strict=True):
-        env[x] = X.detach().numpy().reshape(len(X) if X.dim() else 1, -1)
+        env[x] = X.detach().numpy().reshape(x.rows.subs(dims), -1)
     (expected,) = (evaluate(Y, env) for Y in definition.outputs.values())
     found = compiled(text, **declared)(*given).detach()
     torch.testing.assert_close(found, torch.as_tensor(expected).reshape(found.shape))
@@ -298,6 +317,26 @@ def test_a_kronecker_product_meets_a_vector_without_being_formed(text):
     assert seen.largest <= 7 * 7
 
 
+VECTORS = {
+    "ones(m).T @ inv(P) @ ones(m)": {"P": "m m positive_definite"},
+    "x.T @ powm(P, -2) @ x": {"P": "m m positive_definite", "x": "m"},
+    "x.T @ powm(P, 3) @ x": {"P": "m m positive_definite", "x": "m"},
+}
+
+
+@pytest.mark.parametrize("text", VECTORS)
+def test_a_form_of_vectors_takes_no_product_of_matrices(text):
+    found = plan(one_off(text, **VECTORS[text]).derive())
+    values = [*found.forward.values, *found.backward.values]
+    square = [v.op for v in values if v.rows == v.cols == m and v.form is not Form.DIAGONAL]
+    assert not {"eigh", "cholesky_inverse", "matmul", "cholesky_solve"} & set(square)
+    P = normal(5, 5)
+    given = [P @ P.mT + torch.eye(5)] + [normal(5)] * (len(VECTORS[text]) - 1)
+    given = [X.requires_grad_() for X in given]
+    assert gradcheck(compiled(text, **VECTORS[text]), given)
+    assert gradgradcheck(compiled(text, **VECTORS[text]), given)
+
+
 def test_an_integer_power_has_no_eigenproblem():
     declared = {"F": "m d", "x": "d", "eps": "scalar positive"}
     found = plan(one_off("x.T @ inv(F.T @ F + eps * eye(d)) @ x", **declared).derive())
@@ -312,6 +351,44 @@ def test_a_partition_sums_its_classes_and_spreads_over_its_rows(k, batch):
     E, X = torch.eye(k, dtype=DTYPE)[labels], normal(*batch, 2 * k, 4).requires_grad_()
     torch.testing.assert_close(layer(E, X), E @ (E.mT @ X))
     assert gradcheck(lambda X: layer(E, X), X)
+
+
+OF_CLASSES = {
+    "tr(E.T @ F @ F.T @ E @ inv(E.T @ E))": {"F": "m d"},
+    "sum(F * (E @ inv(E.T @ E) @ E.T @ F))": {"F": "m d"},
+    "logdet(F.T @ (eye(m) - E @ inv(E.T @ E) @ E.T) @ F + eye(d))": {"F": "m d"},
+    "tr(projector(E) @ F @ F.T)": {"F": "m d"},
+    "projector(diag(w) @ E) @ F": {"w": "m positive", "F": "m d"},
+    "pinv(E) @ F": {"F": "m d"},
+    "x.T @ inv(diag(w) + E @ E.T) @ x": {"w": "m positive", "x": "m"},
+    "logdet(diag(w) + E @ E.T)": {"w": "m positive"},
+    "logdet(diag(w) + projector(E))": {"w": "m positive"},
+}
+
+
+@pytest.mark.parametrize("text", OF_CLASSES)
+def test_class_totals_are_never_factored(text):
+    declared = {"E": "m k partition"} | OF_CLASSES[text]
+    found = operations(text, **declared)
+    sizes = found["cholesky"] + found["lu_factor"] + found["inverse"] + found["logdet"]
+    assert sizes <= ("eye(d)" in text)
+    assert not any(op.endswith("_frame") for op in found)
+    layer = compiled(text, **declared)
+    for rows, cols, batch in ((6, 4, ()), (4, 7, ()), (5, 3, (2,))):
+        dims = {"m": rows, "d": cols}
+        given = []
+        for spec in OF_CLASSES[text].values():
+            X = normal(*batch, *(dims[n] for n in spec.split() if n in dims))
+            given.append((X.abs() + 1 if "positive" in spec else X).requires_grad_())
+        E = torch.eye(3, dtype=DTYPE)[torch.arange(rows) % 3]
+        names = list(OF_CLASSES[text])
+
+        def of(*given, E=E, names=names):
+            return layer(E=E, **dict(zip(names, given, strict=True)))
+
+        assert gradcheck(of, given)
+        if not batch:
+            agrees_with_the_definition(text, declared, dims | {"k": 3}, [E, *given])
 
 
 def test_a_distance_of_projectors_does_not_cancel_where_they_meet():
@@ -503,13 +580,22 @@ FACTORED_ONCE = {
     "sumsq(b - A @ inv(A.T @ A + s * eye(d)) @ A.T @ b)": {
         "A": "m d", "s": "scalar positive", "b": "m",
     },
+    "tr(logm(S))": {"S": "m m positive_definite"},
+    "tr(inv(S) @ logm(S))": {"S": "m m positive_definite"},
+    "norm(logm(2 * S))": {"S": "m m positive_definite"},
+    "logdet(S) + b.T @ sqrtm(3 * S) @ b": {"S": "m m positive_definite", "b": "m"},
+    "det(M)": {"M": "m m"},
+    "b.T @ inv(M) @ b + logdet(M)": {"M": "m m", "b": "m"},
+    "logdet(eye(m) - M / 99) + b.T @ inv(99 * eye(m) - M).T @ b": {"M": "m m", "b": "m"},
+    "det(A.T @ A)": {"A": "m d"},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", FACTORED_ONCE)
 def test_a_matrix_is_factored_once_for_both_passes(text):
     found = plan(one_off(text, **FACTORED_ONCE[text]).derive())
-    kinds = "orthogonal_frame", "right_frame", "cholesky", "lu_factor", "inverse", "logdet", "eigh"
+    kinds = "orthogonal_frame", "right_frame", "cholesky", "lu_factor", "inverse", "eigh"
+    kinds += "logdet", "det"
     for shape in (found, found.wide.plan) if found.wide is not None else (found,):
         values = dict.fromkeys((*shape.forward.values, *shape.backward.values))
         assert sum(v.op in kinds for v in values) == 1
@@ -578,6 +664,27 @@ def test_traces_take_the_cheapest_turn_whatever_the_first_shapes_say():
         with Allocations() as seen:
             layer(*inputs).backward()
         assert seen.largest <= 200 * 4
+
+
+RANK_ONE = {
+    "tr(sqrtm(c * eye(m) + x @ x.T))": {"x": "m", "c": "scalar positive"},
+    "b.T @ logm(c * eye(m) + x @ x.T) @ b": {"x": "m", "c": "scalar positive", "b": "m"},
+    "invsqrtm(eye(m) + 2 * x @ x.T) @ b": {"x": "m", "b": "m"},
+}
+
+
+@pytest.mark.parametrize("text", RANK_ONE)
+def test_a_function_of_a_rank_one_goes_through_the_vector(text):
+    declared = RANK_ONE[text]
+    layer = compiled(text, **declared)
+    for rows in (1, 4):
+        given = arguments(declared, rows, 1)
+        agrees_with_the_definition(text, declared, {"m": rows}, given)
+        assert gradcheck(layer, given)
+        assert gradgradcheck(layer, given)
+    with Allocations() as seen:
+        layer(*arguments(declared, 500, 1)).sum().backward()
+    assert seen.largest <= 500
 
 
 def test_only_one_shape_may_save_something():
