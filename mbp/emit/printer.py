@@ -645,7 +645,7 @@ class Body:
     def _map(self, name: str, A: Value) -> Piece:
         text = self._text(A)
         if A.form is Form.NUMBER:
-            text = self._word("as_array", (A,))
+            text = f"{self._word('as_array', (A,))}[None, None]"
         if name not in self._dialect.functions:  # a formula in functions that the target has
             named = {scalar.X: text if text.isidentifier() else f"({text})"}
             return scalar_piece(scalar.body(name), named, self._dialect)

@@ -1,6 +1,7 @@
 """A one-off layer's module differentiates twice, computes in enough precision, names bad shapes."""
 
 import copy
+import math
 import subprocess
 import sys
 
@@ -159,3 +160,10 @@ def test_a_dimension_that_is_divided_by_is_asked_for(text, rows, said, target):
     with pytest.raises(ValueError, match=said):
         function(X=torch.ones(rows, 3, dtype=DTYPE))
     assert torch.isfinite(function(X=torch.ones(4, 3, dtype=DTYPE))).all()
+
+
+@pytest.mark.parametrize("target", ["torch", "numpy", "jax"])
+def test_a_value_of_numbers_alone_is_a_scalar(target):
+    layer = one_off_layer("logdet(M) - logdet(-2 * M.T)", {"M": "m m"}, "difference")
+    value = emitted_function(layer, target)(M=torch.randn(3, 3, dtype=DTYPE))
+    assert value.shape == () and value == pytest.approx(-3 * math.log(2))

@@ -81,9 +81,9 @@ def symmetrized(np: Any, S: Any) -> Any:
 
 
 def gated(np: Any, W: Any, h: Any) -> Any:
-    """h ← tanh(W h) ∘ h."""
+    """h ← h + tanh(W h) ∘ h."""
     for _ in range(8):
-        h = np.tanh(W @ h) * h
+        h = h + np.tanh(W @ h) * h
     return h
 
 
