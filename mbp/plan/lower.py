@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import sympy as sp
 
@@ -19,10 +19,8 @@ from mbp.expr.nodes import (
     Eye,
     Frechet,
     Hadamard,
-    I,
     Inner,
     Inverse,
-    J,
     Kernel,
     Kron,
     KronLeft,
@@ -45,9 +43,6 @@ from mbp.expr.nodes import (
     Variation,
     Vec,
     Zeros,
-    both,
-    col,
-    row,
     topological,
 )
 from mbp.expr.text import text
@@ -57,6 +52,7 @@ from mbp.plan.algebra import by_rank
 from mbp.plan.complements import complement, is_range, ratio
 from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
+from mbp.plan.kernels import kernel
 from mbp.plan.kronecker import has_factor_frame, kronecker_sum
 from mbp.plan.low_rank import LowRank, low_rank
 from mbp.plan.powers import in_powers_only, in_products, integer_power, is_cheap_along
@@ -66,8 +62,6 @@ from mbp.plan.sums import Term, assembled, without_identities
 from mbp.plan.value import APPLIED_SQUARE, Form, Value, Word
 from mbp.rulebook import RULEBOOK, Forward
 from mbp.simplify import normal
-
-_PATTERNS = ("lower", "strictly_lower", "upper", "strictly_upper")
 
 
 class Lowering:
@@ -194,7 +188,7 @@ class Lowering:
             case Output():
                 return self._output(node)
             case Kernel():
-                return self._kernel(node)
+                return kernel(graph, node, [self.value(operand) for operand in node.args])
         raise MbpError(f"no target computes {node} yet")
 
     # --- leaves ---------------------------------------------------------------------------
@@ -303,6 +297,7 @@ class Lowering:
             whole = Term((assembled(self.graph, formed, G.shape),))
             terms = [*(t for t in terms if t not in formed), whole]
         return [Term(adjoint.at(t.word, other, shape), t.number, t.scalars) for t in terms]
+
     def _complement(self, node: Expr) -> Term | None:
         """±(I − Π) as one letter, where it is not to be expanded."""
         found = complement(node)
@@ -314,6 +309,7 @@ class Lowering:
     def _projector(self, P: Expr) -> Word:
         """The word of the projector onto a range."""
         return self._range(P.args[0]).projector
+
     def _with_diagonals_gathered(self, terms: list[Term]) -> list[Term]:
         """The terms of a sum, inverses with one D⁻¹ as D⁻¹ − D⁻¹ W D⁻¹, so that it is one term."""
         letters = [term.word[0] for term in terms if _is_low_rank(term)]
@@ -537,7 +533,7 @@ class Lowering:
         if v.form is Form.DIAGONAL or _triangle(A):
             return self._of_pivots(node, graph.diagonal_of(v))
         if name == "logdet" and is_(A, "positive_definite"):
-            logs = self._apply("log", graph.diagonal_of(graph.cholesky(v)))
+            logs = self.graph.map("log", graph.diagonal_of(graph.cholesky(v)))
             return graph.scale(graph.number(sp.Integer(2)), graph.sum(logs))
         return graph.determinant(name, v, A in self._with_lu)
 
@@ -545,7 +541,7 @@ class Lowering:
         """The determinant or its logarithm from a column of what det A is the product of."""
         if isinstance(node, Det):
             return self.graph.make("product_of", pivots, shape=(ONE, ONE))
-        return self.graph.sum(self._apply("log", self._apply("abs", pivots)))
+        return self.graph.sum(self.graph.map("log", self.graph.map("abs", pivots)))
 
     def _determinant_of_factors(self, X: Expr, Y: Expr) -> Value:
         """det(X ⊗ Y) = det(X)^q det(Y)^p, X p×p and Y q×q (Matrix Cookbook (516))."""
@@ -569,8 +565,8 @@ class Lowering:
         if node.name == "sqrt" and A.form is not Form.DIAGONAL:
             return self.graph.power(A, self.graph.number(sp.Rational(1, 2)))
         if A.form is Form.DIAGONAL and scalar.body(node.name).subs(scalar.X, 0) == 0:
-            return self.graph.diagonal(self._apply(node.name, self.graph.column(A)))
-        return self._apply(node.name, self.graph.dense(A))
+            return self.graph.diagonal(self.graph.map(node.name, self.graph.column(A)))
+        return self.graph.map(node.name, self.graph.dense(A))
 
     def _norm_power(self, node: Map) -> tuple[Expr, sp.Expr] | None:
         """‖X‖² and p < 0 of a power ‖X‖²ᵖ of a norm, which is to be 0 at X = 0."""
@@ -586,20 +582,6 @@ class Lowering:
         found = any(ratio(expanded, norm) is not None for norm in self._norms)
         return (X, p) if found else None
 
-    def _apply(self, name: str, A: Value) -> Value:
-        return self.graph.make("map", A, data=(name,), shape=A.shape)
-
-    def _entrywise(
-        self, g: sp.Expr, symbols: Mapping[sp.Symbol, Value], shape: tuple[Dim, Dim]
-    ) -> Value:
-        """The SymPy expression g of values that broadcast to `shape`."""
-        used = [s for s in symbols if g.has(s)]
-        names = {s: sp.Symbol(f"_{k}", real=True) for k, s in enumerate(used)}
-        operands = [symbols[s] for s in used]
-        return self.graph.make(
-            "entrywise", *operands, data=(g.xreplace(names), tuple(names.values())), shape=shape
-        )
-
     # --- matrix functions -------------------------------------------------------------------
 
     def _matrix_function(self, node: Frechet) -> tuple[Value, ...]:
@@ -611,17 +593,17 @@ class Lowering:
         n = node.rows
         if node.order == 0:
             g = divided.value(node.g)
-            column = self._entrywise(g, {scalar.X: graph.column(lam), **symbols}, (n, ONE))
+            column = graph.entrywise(g, {scalar.X: graph.column(lam), **symbols}, (n, ONE))
             return self._framed(graph.diagonal(column), U)
         inner = [self._in_frame(X, U) for X in node.directions]
         at = graph.column(lam)
         if node.order == 1:
             if inner[0].form is Form.DIAGONAL:
                 slope = scalar.derivative(node.g)
-                column = self._entrywise(slope, {scalar.X: at, **symbols}, (n, ONE))
+                column = graph.entrywise(slope, {scalar.X: at, **symbols}, (n, ONE))
                 return self._framed(graph.hadamard(graph.diagonal(column), inner[0]), U)
             points = {divided.X1: at, divided.X2: graph.transpose(at)}
-            kernel = self._entrywise(divided.first(node.g), {**points, **symbols}, (n, n))
+            kernel = graph.entrywise(divided.first(node.g), {**points, **symbols}, (n, n))
             graph.parity[kernel] = 1
             return self._framed(graph.hadamard(kernel, inner[0]), U)
         if node.order == 2:
@@ -675,7 +657,7 @@ class Lowering:
                 lam, U = self._spectrum(A.args[0])
                 symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(A.parameters)}
                 points = {scalar.X: graph.column(lam), **symbols}
-                return graph.diagonal(self._entrywise(A.g, points, (A.rows, ONE))), U
+                return graph.diagonal(graph.entrywise(A.g, points, (A.rows, ONE))), U
             case Inverse(args=(X,)):
                 lam, U = self._spectrum(X)
                 return graph.diagonal(graph.reciprocal(graph.column(lam))), U
@@ -709,7 +691,7 @@ class Lowering:
         graph = self.graph
         (x, U), (y, V) = self._spectrum(X), self._spectrum(Y)
         points = {divided.X1: graph.column(x), divided.X2: graph.transpose(graph.column(y))}
-        table = self._entrywise(joined, points, (X.rows, Y.rows))
+        table = graph.entrywise(joined, points, (X.rows, Y.rows))
         n = sp.expand(X.rows * Y.rows)
         lam = graph.diagonal(graph.reshape(table, n, ONE))
         if U is None and V is None:
@@ -741,7 +723,7 @@ class Lowering:
     def _range(self, A: Expr) -> Range:
         return self.ranges.of(A, self.graph.dense(self.value(A)))
 
-    # --- decompositions and kernels -----------------------------------------------------------
+    # --- decompositions -----------------------------------------------------------
 
     def _forward(self, node: Output) -> Forward:
         forward = RULEBOOK.forward(node.rule)
@@ -789,81 +771,6 @@ class Lowering:
         item = graph.make("item", call, data=data, shape=shape)
         return graph.transpose(item) if turned else item
 
-    def _kernel(self, node: Kernel) -> Value:
-        graph = self.graph
-        symbols: dict[sp.Symbol, Value] = {}
-        for k, operand in enumerate(node.args):
-            v = self.value(operand)
-            if operand.is_scalar:
-                symbols[row(k)] = v
-            elif operand.cols == ONE:
-                symbols[row(k)], symbols[col(k)] = v, graph.transpose(v)
-            else:
-                symbols[both(k)] = graph.dense(v)
-        symbols[I] = graph.make("indices", shape=(node.rows, ONE))
-        symbols[J] = graph.transpose(graph.make("indices", shape=(node.cols, ONE)))
-        quotient = self._gap_kernel(node, symbols)
-        if quotient is not None:
-            return self._of_parity(node, quotient)
-        full = self._entrywise(_resolved(node.entry), symbols, node.shape)
-        if node.diagonal is None:
-            return self._of_parity(node, full)
-        symbols |= {col(k): symbols[row(k)] for k in range(len(node.args)) if row(k) in symbols}
-        for k in range(len(node.args)):
-            if both(k) in symbols:
-                symbols[both(k)] = graph.diagonal_of(symbols[both(k)])
-        symbols[J] = symbols[I]
-        on_diagonal = graph.number(node.diagonal)
-        if not node.diagonal.is_number:
-            on_diagonal = self._entrywise(node.diagonal, symbols, (node.rows, ONE))
-        whole = graph.make("with_diagonal", full, on_diagonal, shape=node.shape)
-        return self._of_parity(node, whole)
-
-    def _gap_kernel(self, node: Kernel, symbols: Mapping[sp.Symbol, Value]) -> Value | None:
-        """The kernel as a number over gaps that vanish at ties, if it is one."""
-        if node.diagonal != 0 or not node.entry.is_rational_function():
-            return None
-        number, gaps = sp.fraction(_resolved(node.entry))
-        tied = {col(k): row(k) for k in range(len(node.args))}
-        factors = [factor.as_base_exp()[0] for factor in sp.Mul.make_args(gaps)]
-        differences = [f for f in factors if sp.expand(f.xreplace(tied)) == 0]
-        if not number.is_number or len(differences) != 1:
-            return None
-        kernel = self.graph.gap_kernel(
-            self._entrywise(gaps, symbols, node.shape),
-            self._entrywise(differences[0], symbols, node.shape),
-            self._reach(differences[0], symbols),
-        )
-        return self.graph.scale(self.graph.number(number), kernel)
-
-    def _reach(self, polynomial: sp.Expr, symbols: Mapping[sp.Symbol, Value]) -> Value:
-        """A bound of what a polynomial of vectors is the difference of."""
-        graph = self.graph
-        bounds: dict[Value, int] = {}
-        for monomial, coefficient in sp.expand(polynomial).as_coefficients_dict().items():
-            bound = graph.number(abs(coefficient))
-            for factor in sp.Mul.make_args(monomial):
-                base, p = factor.as_base_exp()
-                if base in symbols:
-                    size = graph.power(graph.magnitude(symbols[base]), graph.number(p))
-                    bound = graph.scale(size, bound)
-            bounds[bound] = bounds.get(bound, 0) + 1
-        counted = (graph.scale(graph.number(sp.Integer(n)), v) for v, n in bounds.items())
-        return graph.add(*counted)
-
-    def _of_parity(self, node: Kernel, v: Value) -> Value:
-        """v, noted as symmetric or antisymmetric if the kernel is."""
-        swap = {row(k): col(k) for k in range(len(node.args)) if not node.args[k].is_scalar}
-        swap |= {column: line for line, column in swap.items()} | {I: J, J: I}
-        if not any(node.entry.has(both(k)) for k in range(len(node.args))):
-            mirrored = node.entry.xreplace(swap)
-            bare = v.args[1] if v.op == "scale" else v
-            if sp.simplify(mirrored - node.entry) == 0:
-                self.graph.parity[bare] = 1
-            elif node.diagonal == 0 and sp.simplify(mirrored + node.entry) == 0:
-                self.graph.parity[bare] = -1
-        return v
-
 
 _SQUARES = 2
 """How much expanding ‖A − B‖² must save, for the expansion cancels as A and B meet."""
@@ -897,14 +804,6 @@ def instantiated(expr: Expr, inputs: Iterable[Expr], args: tuple[Expr, ...]) -> 
                 dims[pattern] = actual
         replacement[x] = A
     return build.instantiate(expr, replacement, dims)
-
-
-def _resolved(entry: sp.Expr) -> sp.Expr:
-    # λ_i² − λ_j² is computed as (λ_i − λ_j)(λ_i + λ_j), which does not cancel.
-    if not entry.is_rational_function():
-        return entry
-    numerator, denominator = sp.fraction(sp.together(entry))
-    return sp.factor(numerator) / sp.factor(denominator)
 
 
 def _triangle(A: Expr) -> str | None:
