@@ -187,6 +187,10 @@ class Graph(Algebra):
         for old, new in ((pair, word), tuple(map(self.mirrored, (pair, word)))):
             self._replaced[old] = new
 
+    def note_orthonormal(self, U: Value) -> None:
+        """Notes that UᵀU = I."""
+        self.replace((self.transpose(U), U), (self.eye(U.cols),))
+
     def spell(self, letter: Value, *spellings: Spelling) -> None:
         """Notes the words that a letter stands for, the last one fit for any product.
 

@@ -47,17 +47,17 @@ from mbp.expr.nodes import (
 )
 from mbp.expr.text import text
 from mbp.invariants.infer import declared, is_
-from mbp.plan import divided
 from mbp.plan.algebra import by_rank
 from mbp.plan.complements import complement, is_range, ratio
 from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
 from mbp.plan.kernels import kernel
-from mbp.plan.kronecker import has_factor_frame, kronecker_sum
+from mbp.plan.kronecker import has_factor_frame
 from mbp.plan.low_rank import LowRank, low_rank
 from mbp.plan.powers import in_powers_only, in_products, integer_power, is_cheap_along
-from mbp.plan.ranges import Range, Ranges, has_range, projects
+from mbp.plan.ranges import Ranges, by_classes, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
+from mbp.plan.spectra import Spectra
 from mbp.plan.sums import Term, assembled, without_identities
 from mbp.plan.value import APPLIED_SQUARE, Form, Value, Word
 from mbp.rulebook import RULEBOOK, Forward
@@ -92,7 +92,6 @@ class Lowering:
     ) -> None:
         self.graph = graph
         roots = tuple(roots)
-        self._by_svd = by_svd
         self.framed = by_svd - {
             A.args[0]
             for A in topological(*roots)
@@ -103,7 +102,7 @@ class Lowering:
         self._projected = projected
         self._complemented = complemented
         self._norms = norms
-        self.ranges = Ranges(graph, outputs, forms_frames)
+        self.ranges = Ranges(graph, self, outputs, forms_frames)
         self._nodes = frozenset(topological(*roots))
         ranged = {A.args[0] for A in self._nodes if isinstance(A, Output) and has_range(A)}
         self._ranged = ranged | {build.transpose(A) for A in ranged}
@@ -117,7 +116,7 @@ class Lowering:
         )
         self._with_lu = inverted & measured
         self._with_spectrum = self._decomposed(outputs)
-        self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
+        self._spectra = Spectra(graph, self, by_svd)
         self._words: dict[Expr, list[Term]] = {}
         self._low_ranks: dict[Expr, LowRank | None] = {}
         self.hints: dict[Value, str] = {}
@@ -127,6 +126,12 @@ class Lowering:
         if node not in self._done:
             self._done[node] = self._lower(node)
         return self._done[node]
+
+    def named(self, name: str, value: Value) -> Var:
+        """A variable that stands for a value in expressions."""
+        x = build.var(name, *value.shape)
+        self._done[x] = value
+        return x
 
     # --- one rule a node --------------------------------------------------------------------
 
@@ -165,7 +170,7 @@ class Lowering:
             case Det() | LogDet():
                 return self._determinant(node)
             case Trace(args=(Output() as P,)) if projects(P) and by_classes(P) is None:
-                return self._range(P.args[0]).rank
+                return self.ranges.of(P.args[0]).rank
             case Trace(args=(X,)):
                 return self._trace(X)
             case Inner(args=(Eye(), X)) | Inner(args=(X, Eye())):
@@ -218,7 +223,7 @@ class Lowering:
 
     # --- products and inverses --------------------------------------------------------------
 
-    def _terms(self, node: Expr) -> list[Term]:
+    def terms(self, node: Expr) -> list[Term]:
         """`node` as a sum of words; a product is distributed over a sum where that is cheaper."""
         if node not in self._words:
             whole = node in self._residuals
@@ -232,19 +237,19 @@ class Lowering:
                 return [found]
             case Sum():
                 return self._with_diagonals_gathered(
-                    [term for arg in node.args for term in self._terms(arg)]
+                    [term for arg in node.args for term in self.terms(arg)]
                 )
             case Scale(args=(c, X)):
                 number, factors = build.scalar_factors(c)
                 if X.is_scalar:
                     factors, X = [*factors, X], build.number(1)
                 scalars = tuple(self.value(factor) for factor in factors)
-                inner = self._terms(X) if X.args else [Term((self.value(X),))]
+                inner = self.terms(X) if X.args else [Term((self.value(X),))]
                 return [term.scaled(number, scalars) for term in inner]
             case Transpose(args=(X,)) if is_(X, "symmetric"):
-                return self._terms(X)
+                return self.terms(X)
             case Transpose(args=(Sum() | Product() | Frechet() | Kron() | Output() as X,)):
-                return [term.mirrored(graph) for term in self._terms(X)]
+                return [term.mirrored(graph) for term in self.terms(X)]
             case Transpose(args=(Inverse() as X,)) if self._is_applied(X):
                 return [Term(graph.mirrored(self._inverse(X.args[0])))]
             case Inverse(args=(A,)) if self._is_applied(node):
@@ -252,15 +257,15 @@ class Lowering:
             case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
                 return [Term(self._power(node))]
             case Frechet() if node.args[0] in self._in_powers_only and is_cheap_along(node):
-                return self._terms(in_products(node))
+                return self.terms(in_products(node))
             case Frechet():
-                return [Term(self._matrix_function(node))]
+                return [Term(self._spectra.function(node))]
             case Output() if (word := by_classes(node)) is not None:
-                return self._terms(word)
+                return self.terms(word)
             case Output() if has_range(node):
-                return [Term(self._range(node.args[0]).word(node))]
+                return [Term(self.ranges.of(node.args[0]).word(node))]
             case Output() if (expression := self._expression(node)) is not None:
-                return self._terms(expression)
+                return self.terms(expression)
             case Product():
                 return self._product_terms(node)
             case Kron(args=(A, B)):
@@ -271,10 +276,10 @@ class Lowering:
                 return self._factor_adjoint(1, G, A, node.shape)
             case Part(data=("sym",), args=(Frechet() as X,)) if X.order == 1:
                 direction = self._symmetric_part(X.directions[0])
-                return self._terms(build.frechet(X.g, X.args[0], X.parameters, direction))
+                return self.terms(build.frechet(X.g, X.args[0], X.parameters, direction))
             case Part(data=(("sym" | "skew") as kind,), args=(X,)):
                 return self._with_diagonals_gathered(
-                    [part for term in self._terms(X) for part in term.parts(graph, kind)]
+                    [part for term in self.terms(X) for part in term.parts(graph, kind)]
                 )
         value = self.value(node)
         is_column = value.cols == ONE and not value.is_scalar
@@ -284,14 +289,14 @@ class Lowering:
 
     def _letter(self, X: Expr) -> Value:
         """X as one letter of a word, an inverse as one that is applied."""
-        terms = self._terms(X)
+        terms = self.terms(X)
         is_letter = len(terms) == 1 and terms[0] == Term(terms[0].word[:1])
         return terms[0].word[0] if is_letter else self.value(X)
 
     def _factor_adjoint(self, kept: int, G: Expr, B: Expr, shape: tuple[Dim, Dim]) -> list[Term]:
         """The adjoint of A ⊗ B in A (`kept` 0) or B at each term of G, those formed as one."""
         adjoint, other = FactorAdjoint(self.graph, kept), self._letter(B)
-        terms = self._terms(G)
+        terms = self.terms(G)
         formed = [t for t in terms if len(t.word) == 1 and t.word[0].form is Form.MATRIX]
         if len(formed) > 1:
             whole = Term((assembled(self.graph, formed, G.shape),))
@@ -308,7 +313,7 @@ class Lowering:
 
     def _projector(self, P: Expr) -> Word:
         """The word of the projector onto a range."""
-        return self._range(P.args[0]).projector
+        return self.ranges.of(P.args[0]).projector
 
     def _with_diagonals_gathered(self, terms: list[Term]) -> list[Term]:
         """The terms of a sum, inverses with one D⁻¹ as D⁻¹ − D⁻¹ W D⁻¹, so that it is one term."""
@@ -342,10 +347,10 @@ class Lowering:
             k = factors.index(nested)
             around = factors[:k], factors[k + 1 :]
             products = (build.matmul(*around[0], term, *around[1]) for term in nested.args)
-            return [term for product in products for term in self._terms(product)]
+            return [term for product in products for term in self.terms(product)]
         terms = [Term((), sp.Integer(sign))]
         for position, factor in enumerate(factors):
-            options = self._terms(factor)
+            options = self.terms(factor)
             after = self._word_of(factors[position + 1 :])
             before = terms[0].word if terms else ()
             if len(options) > 1 and not self._pays_to_distribute(before, factor, options, after):
@@ -357,7 +362,7 @@ class Lowering:
         """The word of a product for its cost, a factor that is a sum standing for itself."""
         word: tuple[Value, ...] = ()
         for position, factor in enumerate(factors):
-            terms = self._terms(factor)
+            terms = self.terms(factor)
             if len(terms) == 1:
                 word += terms[0].word
             else:
@@ -411,11 +416,10 @@ class Lowering:
         if parts is not None:
             return (self._low_rank_inverse(parts, is_(A, "symmetric")),)
         if A in self._with_spectrum or has_factor_frame(A):
-            lam, U = self._spectrum(A)
-            return self._framed(graph.diagonal(graph.reciprocal(graph.column(lam))), U)
+            return self._spectra.inverse(A)
         X = self._ranged_factor(A)
         if X is not None:
-            return self._range(X).gram_inverse
+            return self.ranges.of(X).gram_inverse
         is_definite = is_(A, "positive_definite")
         return (graph.invert(self.value(A), is_definite, _triangle(A), A in self._with_lu),)
 
@@ -452,9 +456,8 @@ class Lowering:
             return word.args
         if not projects(P) or self.graph.size(A.cols) >= self.graph.size(A.rows):
             return (P,)
-        Q, N, _ = self.graph.in_full(self._range(A).projector)
-        frame, middle = build.var(f"Q({text(A)})", *Q.shape), build.var(f"N({text(A)})", *N.shape)
-        self._done |= {frame: Q, middle: N}
+        Q, N, _ = self.graph.in_full(self.ranges.of(A).projector)
+        frame, middle = self.named(f"Q({text(A)})", Q), self.named(f"N({text(A)})", N)
         return frame, middle, build.transpose(frame)
 
     def _low_rank_inverse(self, parts: LowRank, is_symmetric: bool) -> Value:
@@ -469,7 +472,7 @@ class Lowering:
 
     def _trace(self, X: Expr) -> Value:
         graph = self.graph
-        traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
+        traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self.terms(X)]
         return graph.add(*traces) if traces else graph.number(sp.Integer(0))
 
     def _inner(self, node: Inner) -> Value:
@@ -477,8 +480,8 @@ class Lowering:
         graph = self.graph
         if A is B and isinstance(A, Product) and any(map(self._complement, A.args)):
             return self._square(A)
-        left = [term.mirrored(graph) for term in self._terms(A)]
-        right = self._terms(B)
+        left = [term.mirrored(graph) for term in self.terms(A)]
+        right = self.terms(B)
         if isinstance(A, Ones) and any(v.form in APPLIED_SQUARE for t in right for v in t.word):
             return self.value(build.matmul(build.ones(ONE, B.rows), B, build.ones(B.cols)))
         formed = sum(graph.cost(t.word) for t in (*left, *right))
@@ -503,13 +506,13 @@ class Lowering:
 
     def _letters(self, factor: Expr) -> Word:
         """A factor as a word of its own; of a complement the sign is dropped."""
-        terms = self._terms(factor)
+        terms = self.terms(factor)
         return terms[0].word if len(terms) == 1 else (self.value(factor),)
 
     def _diagonal_of(self, A: Expr) -> Value:
         """The diagonal of A as a column; of a product without forming the product."""
         graph = self.graph
-        columns = [t.of(graph, graph.diagonal_of_product(t.word)) for t in self._terms(A)]
+        columns = [t.of(graph, graph.diagonal_of_product(t.word)) for t in self.terms(A)]
         return graph.add(*columns) if columns else graph.make("zeros", shape=(A.rows, ONE))
 
     def _part(self, kind: str, A: Expr) -> Value:
@@ -520,7 +523,7 @@ class Lowering:
     def _determinant(self, node: Expr) -> Value:
         graph, A = self.graph, node.args[0]
         if A in self._with_spectrum or has_factor_frame(A):
-            return self._of_pivots(node, graph.column(self._spectrum(A)[0]))
+            return self._of_pivots(node, graph.column(self._spectra.of(A).lam))
         parts = self._low_rank(A)
         if parts is not None:
             if isinstance(node, Det):
@@ -582,39 +585,7 @@ class Lowering:
         found = any(ratio(expanded, norm) is not None for norm in self._norms)
         return (X, p) if found else None
 
-    # --- matrix functions -------------------------------------------------------------------
-
-    def _matrix_function(self, node: Frechet) -> tuple[Value, ...]:
-        """U (kernel ∘ UᵀXU) Uᵀ as factors (`Frechet`); the eigenframe is found once for each A."""
-        graph = self.graph
-        lam, U = self._spectrum(node.args[0])
-        symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(node.parameters)}
-        symbols[divided.ZERO] = graph.make("zeros", shape=(ONE, ONE))
-        n = node.rows
-        if node.order == 0:
-            g = divided.value(node.g)
-            column = graph.entrywise(g, {scalar.X: graph.column(lam), **symbols}, (n, ONE))
-            return self._framed(graph.diagonal(column), U)
-        inner = [self._in_frame(X, U) for X in node.directions]
-        at = graph.column(lam)
-        if node.order == 1:
-            if inner[0].form is Form.DIAGONAL:
-                slope = scalar.derivative(node.g)
-                column = graph.entrywise(slope, {scalar.X: at, **symbols}, (n, ONE))
-                return self._framed(graph.hadamard(graph.diagonal(column), inner[0]), U)
-            points = {divided.X1: at, divided.X2: graph.transpose(at)}
-            kernel = graph.entrywise(divided.first(node.g), {**points, **symbols}, (n, n))
-            graph.parity[kernel] = 1
-            return self._framed(graph.hadamard(kernel, inner[0]), U)
-        if node.order == 2:
-            kernel = divided.second(node.g)
-            used = [c for c in symbols if kernel.has(c)]
-            paths = graph.make(
-                "paths", at, *(graph.dense(X) for X in inner), *(symbols[c] for c in used),
-                data=(kernel, tuple(used)), shape=(n, n),
-            )  # fmt: skip
-            return self._framed(paths, U)
-        raise MbpError(f"no target computes derivatives of order {node.order} of {node.g}")
+    # --- powers and outputs ------------------------------------------------------------------
 
     def _power(self, node: Frechet) -> Word:
         """An integer power as a word of factors or inverses, without an eigenproblem."""
@@ -622,106 +593,6 @@ class Lowering:
         assert p is not None
         A = node.args[0]
         return ((self.value(A),) if p > 0 else self._inverse(A)) * abs(p)
-
-    def _framed(self, core: Value, U: Value | None) -> tuple[Value, ...]:
-        return (core,) if U is None else (U, core, self.graph.transpose(U))
-
-    def _in_frame(self, X: Expr, U: Value | None) -> Value:
-        if U is None:
-            return self.value(X)
-        terms = self._terms(X)
-        if len(terms) > 1:
-            terms = [Term((self.value(X),))]
-        turned = [Term((self.graph.transpose(U), *t.word, U), t.number, t.scalars) for t in terms]
-        return assembled(self.graph, turned, X.shape)
-
-    def _spectrum(self, A: Expr) -> tuple[Value, Value | None]:
-        """The eigenvalues of a symmetric A, as a diagonal, and its eigenframe (None: I)."""
-        if A not in self._spectra:
-            self._spectra[A] = self._new_spectrum(A)
-        return self._spectra[A]
-
-    def _new_spectrum(self, A: Expr) -> tuple[Value, Value | None]:
-        graph = self.graph
-        if A.is_scalar:
-            return graph.diagonal(self.value(A)), None
-        if is_(A, "diagonal"):
-            return self.value(A), None
-        split = kronecker_sum(A)
-        if split is not None:
-            return self._spectrum_of_factors(*split, divided.X1 + divided.X2)
-        match A:
-            case Kron(args=(X, Y)) if is_(X, "symmetric") and is_(Y, "symmetric"):
-                return self._spectrum_of_factors(X, Y, divided.X1 * divided.X2)
-            case Frechet() if A.order == 0:
-                lam, U = self._spectrum(A.args[0])
-                symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(A.parameters)}
-                points = {scalar.X: graph.column(lam), **symbols}
-                return graph.diagonal(graph.entrywise(A.g, points, (A.rows, ONE))), U
-            case Inverse(args=(X,)):
-                lam, U = self._spectrum(X)
-                return graph.diagonal(graph.reciprocal(graph.column(lam))), U
-            case Scale(args=(c, X)):
-                lam, U = self._spectrum(X)
-                return graph.scale(self.value(c), lam), U
-            case Sum():
-                shifts = [term for term in A.args if _is_multiple_of_eye(term)]
-                rest = [term for term in A.args if term not in shifts]
-                if shifts:
-                    lam, U = self._spectrum(rest[0] if len(rest) == 1 else Sum(*rest))
-                    return graph.add(lam, *(self.value(term) for term in shifts)), U
-            case Product(args=(left, X)) if X in self._by_svd and left is build.transpose(X):
-                return self._squared_singular_values(X)
-        call = graph.make("eigh", graph.dense(self.value(A)), shape=A.shape, form=Form.CALL)
-        q = graph.make("item", call, data=(0,), shape=A.shape, form=Form.RAW)
-        lam = graph.make("column", q, shape=A.shape, form=Form.DIAGONAL)
-        if is_(A, "positive_semidefinite"):
-            lam = graph.make("nonnegative", lam, shape=A.shape, form=Form.DIAGONAL)
-        U = graph.make("item", call, data=(1,), shape=A.shape)
-        graph.replace((graph.transpose(U), U), (graph.eye(A.rows),))
-        return lam, U
-
-    def _spectrum_of_factors(
-        self, X: Expr, Y: Expr, joined: sp.Expr
-    ) -> tuple[Value, Value | None]:
-        """The spectrum of X ⊗ Y, of eigenvalues x_i y_j, or of X ⊗ I + I ⊗ Y, of x_i + y_j.
-
-        Both have the eigenvectors U ⊗ V of X and Y (Horn and Johnson, Topics, 4.2.12, 4.4.5).
-        """
-        graph = self.graph
-        (x, U), (y, V) = self._spectrum(X), self._spectrum(Y)
-        points = {divided.X1: graph.column(x), divided.X2: graph.transpose(graph.column(y))}
-        table = graph.entrywise(joined, points, (X.rows, Y.rows))
-        n = sp.expand(X.rows * Y.rows)
-        lam = graph.diagonal(graph.reshape(table, n, ONE))
-        if U is None and V is None:
-            return lam, None
-        U, V = U or graph.eye(X.rows), V or graph.eye(Y.rows)
-        frame = graph.kron(U, V)
-        for F in (U, V, frame):
-            graph.replace((graph.transpose(F), F), (graph.eye(F.rows),))
-        return lam, frame
-
-    def _squared_singular_values(self, X: Expr) -> tuple[Value, Value]:
-        """The spectrum of XᵀX from X = U [σ] Vᵀ; X V is known then as U [σ], to more digits."""
-        sigma, V = self._svd_frame(X)
-        return self.graph.hadamard(sigma, sigma), V
-
-    def _svd_frame(self, X: Expr) -> tuple[Value, Value]:
-        """σ and all columns of V, whichever shape X has."""
-        graph = self.graph
-        n = X.cols
-        operand = graph.dense(self.value(X))
-        call = graph.make("svd_frame", operand, shape=(ONE, ONE), form=Form.CALL)
-        XV = graph.make("item", call, data=(0, "US"), shape=X.shape)
-        s = graph.make("item", call, data=(1, "s"), shape=(n, n), form=Form.RAW)
-        V = graph.make("item", call, data=(2, "V"), shape=(n, n))
-        graph.know((operand, V), XV)
-        sigma = graph.make("column", s, shape=(n, n), form=Form.DIAGONAL)
-        return sigma, V
-
-    def _range(self, A: Expr) -> Range:
-        return self.ranges.of(A, self.graph.dense(self.value(A)))
 
     # --- decompositions -----------------------------------------------------------
 
@@ -745,15 +616,15 @@ class Lowering:
         if word is not None:
             return self.value(word)
         if has_range(node):
-            return assembled(graph, [Term(self._range(node.args[0]).word(node))], node.shape)
+            return assembled(graph, [Term(self.ranges.of(node.args[0]).word(node))], node.shape)
         expression = self._expression(node)
         if expression is not None:
             return self.value(expression)
         if is_svd(node) and node.args[0] in self.framed:
-            return self._svd_frame(node.args[0])[_position(node) - 1]
+            return self._spectra.singular_frame(node.args[0])[_position(node) - 1]
         forward = self._forward(node)
         if forward.function == "torch.linalg.eigh" and node.args[0] in self._in_frame_only:
-            lam, U = self._spectrum(node.args[0])
+            lam, U = self._spectra.of(node.args[0])
             if U is not None and U.form is Form.MATRIX:
                 return lam if "diagonal" in node.properties else U
         call = graph.make(
@@ -843,21 +714,6 @@ def _is_nested(A: Expr) -> bool:
     return any(isinstance(F, Sum) for word in words if isinstance(word, Product) for F in word.args)
 
 
-def by_classes(node: Output) -> Expr | None:
-    """The projector onto the range of E or of D E, or their generalised inverse, by class totals.
-
-    E is a partition and D a diagonal of positive entries.
-    """
-    if not has_range(node):
-        return None
-    *weights, E = node.args[0].args if isinstance(node.args[0], Product) else node.args
-    if not is_(E, "partition") or not all(is_(D, "diagonal") for D in weights):
-        return None
-    word = normal(node)
-    outputs = (A for A in topological(word) if isinstance(A, Output))
-    return None if any(map(has_range, outputs)) else word
-
-
 def _is_low_rank(term: Term) -> bool:
     """Whether the term is a multiple of the inverse of a diagonal plus a low rank."""
     return len(term.word) == 1 and term.word[0].form is Form.LOW_RANK_INVERSE
@@ -870,10 +726,6 @@ def _merged(terms: list[Term]) -> list[Term]:
         key = term.word, term.scalars
         numbers[key] = numbers.get(key, sp.Integer(0)) + term.number
     return [Term(word, c, scalars) for (word, scalars), c in numbers.items() if c != 0]
-
-
-def _is_multiple_of_eye(A: Expr) -> bool:
-    return isinstance(A.args[1] if isinstance(A, Scale) else A, Eye)
 
 
 def _inverses_formed(roots: tuple[Expr, ...]) -> frozenset[Expr]:
