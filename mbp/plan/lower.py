@@ -45,15 +45,13 @@ from mbp.expr.nodes import (
     Zeros,
     topological,
 )
-from mbp.expr.text import text
 from mbp.invariants.infer import declared, is_
 from mbp.plan.algebra import by_rank
 from mbp.plan.complements import complement, is_range, ratio
 from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
+from mbp.plan.inverses import Inverses
 from mbp.plan.kernels import kernel
-from mbp.plan.kronecker import has_factor_frame
-from mbp.plan.low_rank import LowRank, low_rank
 from mbp.plan.powers import in_powers_only, in_products, integer_power, is_cheap_along
 from mbp.plan.ranges import Ranges, by_classes, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
@@ -104,21 +102,13 @@ class Lowering:
         self._norms = norms
         self.ranges = Ranges(graph, self, outputs, forms_frames)
         self._nodes = frozenset(topological(*roots))
-        ranged = {A.args[0] for A in self._nodes if isinstance(A, Output) and has_range(A)}
-        self._ranged = ranged | {build.transpose(A) for A in ranged}
         self._done: dict[Expr, Value] = {}
-        self._formed = _inverses_formed(tuple(roots))
         self._in_frame_only = _in_frame_only(roots)
         self._in_powers_only = in_powers_only(roots)
-        inverted, measured = (
-            {node.args[0] for node in topological(*roots) if isinstance(node, kinds)}
-            for kinds in (Inverse, (Det, LogDet))
-        )
-        self._with_lu = inverted & measured
-        self._with_spectrum = self._decomposed(outputs)
+        decomposed = _decomposed(outputs) - self._in_powers_only
         self._spectra = Spectra(graph, self, by_svd)
+        self._inverses = Inverses(graph, self, self._spectra, self.ranges, roots, decomposed)
         self._words: dict[Expr, list[Term]] = {}
-        self._low_ranks: dict[Expr, LowRank | None] = {}
         self.hints: dict[Value, str] = {}
 
     def value(self, node: Expr) -> Value:
@@ -165,10 +155,10 @@ class Lowering:
             case Map():
                 return self._map(node)
             case Inverse(args=(A,)):
-                inverse = graph.product(self._inverse(A))
+                inverse = graph.product(self._inverses.of(A))
                 return inverse if inverse.form is Form.DIAGONAL else graph.dense(inverse)
             case Det() | LogDet():
-                return self._determinant(node)
+                return self._inverses.determinant(node)
             case Trace(args=(Output() as P,)) if projects(P) and by_classes(P) is None:
                 return self.ranges.of(P.args[0]).rank
             case Trace(args=(X,)):
@@ -250,10 +240,10 @@ class Lowering:
                 return self.terms(X)
             case Transpose(args=(Sum() | Product() | Frechet() | Kron() | Output() as X,)):
                 return [term.mirrored(graph) for term in self.terms(X)]
-            case Transpose(args=(Inverse() as X,)) if self._is_applied(X):
-                return [Term(graph.mirrored(self._inverse(X.args[0])))]
-            case Inverse(args=(A,)) if self._is_applied(node):
-                return [Term(self._inverse(A))]
+            case Transpose(args=(Inverse() as X,)) if self._inverses.is_applied(X):
+                return [Term(graph.mirrored(self._inverses.of(X.args[0])))]
+            case Inverse(args=(A,)) if self._inverses.is_applied(node):
+                return [Term(self._inverses.of(A))]
             case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
                 return [Term(self._power(node))]
             case Frechet() if node.args[0] in self._in_powers_only and is_cheap_along(node):
@@ -402,74 +392,6 @@ class Lowering:
             costs.append(graph.cost(before[cut:]) + sum(map(graph.cost, words)) + graph.cost(rest))
         return min(costs) < formed
 
-    def _decomposed(self, outputs: Iterable[Expr]) -> set[Expr]:
-        """The matrices that have a function among the outputs, and so are decomposed anyway."""
-        functions = (A for A in topological(*outputs) if isinstance(A, Frechet))
-        matrices = {A.args[0] for A in functions} - self._in_powers_only
-        return {A for A in matrices if not is_(A, "diagonal")}
-
-    def _inverse(self, A: Expr) -> Word:
-        graph = self.graph
-        if is_(A, "orthogonal"):
-            return (self.value(build.transpose(A)),)
-        parts = None if A in self._with_spectrum else self._low_rank(A)
-        if parts is not None:
-            return (self._low_rank_inverse(parts, is_(A, "symmetric")),)
-        if A in self._with_spectrum or has_factor_frame(A):
-            return self._spectra.inverse(A)
-        X = self._ranged_factor(A)
-        if X is not None:
-            return self.ranges.of(X).gram_inverse
-        is_definite = is_(A, "positive_definite")
-        return (graph.invert(self.value(A), is_definite, _triangle(A), A in self._with_lu),)
-
-    def _ranged_factor(self, A: Expr) -> Expr | None:
-        """X of A = XᵀX, if the range of X is found anyway."""
-        if not isinstance(A, Product) or len(A.args) % 2:
-            return None
-        X = build.matmul(*A.args[len(A.args) // 2 :])
-        is_gram = A is build.matmul(build.transpose(X), X)
-        return X if is_gram and X in self._ranged else None
-
-    def _is_applied(self, inverse: Inverse) -> bool:
-        """Whether the inverse is applied to what it multiplies, not formed first."""
-        A = inverse.args[0]
-        is_word = self._low_rank(A) is not None or self._ranged_factor(A) is not None
-        is_word = is_word or has_factor_frame(A) or A in self._with_spectrum
-        return is_word or inverse not in self._formed
-
-    def _low_rank(self, A: Expr) -> LowRank | None:
-        if A not in self._low_ranks:
-            found = None if A.is_scalar else low_rank(self.graph, A, self._frame)
-            self._low_ranks[A] = found
-            if found is not None and A in self._with_lu:
-                self._with_lu.add(found.core)
-        return self._low_ranks[A]
-
-    def _frame(self, P: Output) -> tuple[Expr, ...]:
-        """Q, N, Qᵀ of a projector Π_A = Q N Qᵀ whose A (m×d) has fewer columns than rows.
-
-        Those of a partition are E, (EᵀE)⁻¹, Eᵀ.
-        """
-        A, word = P.args[0], by_classes(P)
-        if word is not None:
-            return word.args
-        if not projects(P) or self.graph.size(A.cols) >= self.graph.size(A.rows):
-            return (P,)
-        Q, N, _ = self.graph.in_full(self.ranges.of(A).projector)
-        frame, middle = self.named(f"Q({text(A)})", Q), self.named(f"N({text(A)})", N)
-        return frame, middle, build.transpose(frame)
-
-    def _low_rank_inverse(self, parts: LowRank, is_symmetric: bool) -> Value:
-        graph = self.graph
-        U, M, V = (self.value(X) for X in (parts.U, parts.M, parts.V))
-        inverse, core = self.value(build.inv(parts.D)), self._inverse(parts.core)
-        letter = graph.invert_low_rank(inverse, without_identities((U, *core, M, V)))
-        if is_symmetric:
-            graph.symmetric.add(letter)
-        graph.replace((letter, U), (inverse, U, *core))
-        return letter
-
     def _trace(self, X: Expr) -> Value:
         graph = self.graph
         traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self.terms(X)]
@@ -520,38 +442,6 @@ class Lowering:
             return self.graph.diagonal(self._diagonal_of(A))
         return self.graph.part(kind, self.value(A))
 
-    def _determinant(self, node: Expr) -> Value:
-        graph, A = self.graph, node.args[0]
-        if A in self._with_spectrum or has_factor_frame(A):
-            return self._of_pivots(node, graph.column(self._spectra.of(A).lam))
-        parts = self._low_rank(A)
-        if parts is not None:
-            if isinstance(node, Det):
-                return self.value(build.scale(build.det(parts.D), build.det(parts.core)))
-            return self.value(build.add(build.logdet(parts.D), build.logdet(parts.core)))
-        match node:
-            case Det(args=(Kron(args=(X, Y)),)) if X.is_square and Y.is_square:
-                return self._determinant_of_factors(X, Y)
-        v, name = self.value(A), "det" if isinstance(node, Det) else "logdet"
-        if v.form is Form.DIAGONAL or _triangle(A):
-            return self._of_pivots(node, graph.diagonal_of(v))
-        if name == "logdet" and is_(A, "positive_definite"):
-            logs = self.graph.map("log", graph.diagonal_of(graph.cholesky(v)))
-            return graph.scale(graph.number(sp.Integer(2)), graph.sum(logs))
-        return graph.determinant(name, v, A in self._with_lu)
-
-    def _of_pivots(self, node: Expr, pivots: Value) -> Value:
-        """The determinant or its logarithm from a column of what det A is the product of."""
-        if isinstance(node, Det):
-            return self.graph.make("product_of", pivots, shape=(ONE, ONE))
-        return self.graph.sum(self.graph.map("log", self.graph.map("abs", pivots)))
-
-    def _determinant_of_factors(self, X: Expr, Y: Expr) -> Value:
-        """det(X ⊗ Y) = det(X)^q det(Y)^p, X p×p and Y q×q (Matrix Cookbook (516))."""
-        of_X = build.power(build.det(X), build.dim_size(Y.rows))
-        of_Y = build.power(build.det(Y), build.dim_size(X.rows))
-        return self.value(build.scale(of_X, of_Y))
-
     # --- elementwise ------------------------------------------------------------------------
 
     def _map(self, node: Map) -> Value:
@@ -592,7 +482,7 @@ class Lowering:
         p = integer_power(node)
         assert p is not None
         A = node.args[0]
-        return ((self.value(A),) if p > 0 else self._inverse(A)) * abs(p)
+        return ((self.value(A),) if p > 0 else self._inverses.of(A)) * abs(p)
 
     # --- decompositions -----------------------------------------------------------
 
@@ -677,11 +567,6 @@ def instantiated(expr: Expr, inputs: Iterable[Expr], args: tuple[Expr, ...]) -> 
     return build.instantiate(expr, replacement, dims)
 
 
-def _triangle(A: Expr) -> str | None:
-    """On which side of the diagonal a triangular A lies."""
-    return next((side for side in ("lower", "upper") if is_(A, f"{side}_triangular")), None)
-
-
 def is_svd(node: Output) -> bool:
     """Whether a singular value decomposition gives the output; what it is called is all one."""
     forward = RULEBOOK.forward(node.rule)
@@ -706,6 +591,12 @@ def _in_frame_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     return frozenset(node.args[0] for node in nodes if isinstance(node, Frechet))
 
 
+def _decomposed(outputs: Iterable[Expr]) -> frozenset[Expr]:
+    """The matrices that have a function among the outputs."""
+    functions = (A for A in topological(*outputs) if isinstance(A, Frechet))
+    return frozenset(A.args[0] for A in functions if not is_(A.args[0], "diagonal"))
+
+
 def _is_nested(A: Expr) -> bool:
     """Whether A is a sum with products of sums, which a vector is carried into term by term."""
     if not isinstance(A, Sum):
@@ -726,24 +617,3 @@ def _merged(terms: list[Term]) -> list[Term]:
         key = term.word, term.scalars
         numbers[key] = numbers.get(key, sp.Integer(0)) + term.number
     return [Term(word, c, scalars) for (word, scalars), c in numbers.items() if c != 0]
-
-
-def _inverses_formed(roots: tuple[Expr, ...]) -> frozenset[Expr]:
-    """The inverses that some expression needs as a matrix, not only applied to another."""
-    formed: set[Expr] = set()
-
-    def note(A: Expr) -> None:
-        if isinstance(A, Scale | Transpose):
-            note(A.args[-1])
-        elif isinstance(A, Inverse):
-            formed.add(A)
-
-    for root in roots:
-        note(root)
-    for node in topological(*roots):
-        is_total = isinstance(node, Inner) and isinstance(node.args[0], Ones)
-        if is_total or isinstance(node, Product | Trace | Scale | Transpose | Kron):
-            continue
-        for arg in node.args:
-            note(arg)
-    return frozenset(formed)
