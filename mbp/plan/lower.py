@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 import sympy as sp
@@ -46,20 +45,19 @@ from mbp.expr.nodes import (
     topological,
 )
 from mbp.invariants.infer import declared, is_
-from mbp.plan.algebra import by_rank
-from mbp.plan.complements import complement, is_range, ratio
+from mbp.plan.calls import called, expression, is_eigh, is_svd, position
+from mbp.plan.complements import complement, is_range
 from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
 from mbp.plan.inverses import Inverses
 from mbp.plan.kernels import kernel
+from mbp.plan.norms import norm_power
 from mbp.plan.powers import in_powers_only, in_products, integer_power, is_cheap_along
 from mbp.plan.ranges import Ranges, by_classes, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
 from mbp.plan.spectra import Spectra
-from mbp.plan.sums import Term, assembled, without_identities
+from mbp.plan.sums import Term, assembled, pays_to_distribute, with_diagonals_gathered
 from mbp.plan.value import APPLIED_SQUARE, Form, Value, Word
-from mbp.rulebook import RULEBOOK, Forward
-from mbp.simplify import normal
 
 
 class Lowering:
@@ -93,7 +91,7 @@ class Lowering:
         self.framed = by_svd - {
             A.args[0]
             for A in topological(*roots)
-            if isinstance(A, Output) and is_svd(A) and _position(A) == 0
+            if isinstance(A, Output) and is_svd(A) and position(A) == 0
         }
         self._vectors = vectors
         self._residuals = residuals
@@ -226,7 +224,7 @@ class Lowering:
             case Sum() if (found := self._complement(node)) is not None:
                 return [found]
             case Sum():
-                return self._with_diagonals_gathered(
+                return with_diagonals_gathered(
                     [term for arg in node.args for term in self.terms(arg)]
                 )
             case Scale(args=(c, X)):
@@ -254,8 +252,8 @@ class Lowering:
                 return self.terms(word)
             case Output() if has_range(node):
                 return [Term(self.ranges.of(node.args[0]).word(node))]
-            case Output() if (expression := self._expression(node)) is not None:
-                return self.terms(expression)
+            case Output() if (defined := expression(node)) is not None:
+                return self.terms(defined)
             case Product():
                 return self._product_terms(node)
             case Kron(args=(A, B)):
@@ -268,7 +266,7 @@ class Lowering:
                 direction = self._symmetric_part(X.directions[0])
                 return self.terms(build.frechet(X.g, X.args[0], X.parameters, direction))
             case Part(data=(("sym" | "skew") as kind,), args=(X,)):
-                return self._with_diagonals_gathered(
+                return with_diagonals_gathered(
                     [part for term in self.terms(X) for part in term.parts(graph, kind)]
                 )
         value = self.value(node)
@@ -305,20 +303,6 @@ class Lowering:
         """The word of the projector onto a range."""
         return self.ranges.of(P.args[0]).projector
 
-    def _with_diagonals_gathered(self, terms: list[Term]) -> list[Term]:
-        """The terms of a sum, inverses with one D⁻¹ as D⁻¹ − D⁻¹ W D⁻¹, so that it is one term."""
-        letters = [term.word[0] for term in terms if _is_low_rank(term)]
-        shared = Counter(by_rank(letter)[0] for letter in letters)
-        gathered: list[Term] = []
-        for term in terms:
-            if _is_low_rank(term) and shared[by_rank(term.word[0])[0]] > 1:
-                diagonal, correction = by_rank(term.word[0])
-                gathered.append(Term((diagonal,), term.number, term.scalars))
-                gathered.append(Term(correction, -term.number, term.scalars))
-            else:
-                gathered.append(term)
-        return _merged(gathered)
-
     def _symmetric_part(self, X: Expr) -> Expr:
         """sym(X), of X = A M Aᵀ as A sym(M) Aᵀ where sym(M) is computed anyway."""
         if isinstance(X, Product) and len(X.args) == 3:
@@ -339,11 +323,13 @@ class Lowering:
             products = (build.matmul(*around[0], term, *around[1]) for term in nested.args)
             return [term for product in products for term in self.terms(product)]
         terms = [Term((), sp.Integer(sign))]
-        for position, factor in enumerate(factors):
+        for k, factor in enumerate(factors):
             options = self.terms(factor)
-            after = self._word_of(factors[position + 1 :])
+            after = self._word_of(factors[k + 1 :])
             before = terms[0].word if terms else ()
-            if len(options) > 1 and not self._pays_to_distribute(before, factor, options, after):
+            if len(options) > 1 and not pays_to_distribute(
+                self.graph, before, options, factor.shape, after
+            ):
                 options = [Term((self.value(factor),))]
             terms = [left.times(right) for left in terms for right in options]
         return terms
@@ -351,46 +337,14 @@ class Lowering:
     def _word_of(self, factors: tuple[Expr, ...]) -> tuple[Value, ...]:
         """The word of a product for its cost, a factor that is a sum standing for itself."""
         word: tuple[Value, ...] = ()
-        for position, factor in enumerate(factors):
+        for k, factor in enumerate(factors):
             terms = self.terms(factor)
             if len(terms) == 1:
                 word += terms[0].word
             else:
                 shape = factor.shape
-                word += (self.graph.make("stand_in", data=(position,), shape=shape),)
+                word += (self.graph.make("stand_in", data=(k,), shape=shape),)
         return word
-
-    def _pays_to_distribute(
-        self,
-        before: tuple[Value, ...],
-        factor: Expr,
-        options: list[Term],
-        after: tuple[Value, ...],
-    ) -> bool:
-        """Whether applying one factor's terms costs less than forming that factor.
-
-        They are applied in words of their own, or to a product of neighbours that they share.
-        """
-        graph = self.graph
-        rows, cols = factor.shape
-        whole = graph.make("stand_in", data=(-1,), shape=factor.shape)
-        apart = [without_identities((*before, *term.word, *after)) for term in options]
-        formed = sum(graph.cost(term.word) for term in options)
-        formed += graph.cost((*before, whole, *after))
-        costs = [sum(map(graph.cost, apart))]
-        for cut in range(1, len(after) + 1):
-            X = graph.make("stand_in", data=(-2,), shape=(cols, after[cut - 1].cols))
-            applied = graph.make("stand_in", data=(-3,), shape=(rows, X.cols))
-            words = [without_identities((*term.word, X)) for term in options]
-            rest = (*before, applied, *after[cut:])
-            costs.append(graph.cost(after[:cut]) + sum(map(graph.cost, words)) + graph.cost(rest))
-        for cut in range(len(before)):
-            X = graph.make("stand_in", data=(-2,), shape=(before[cut].rows, rows))
-            applied = graph.make("stand_in", data=(-3,), shape=(X.rows, cols))
-            words = [without_identities((X, *term.word)) for term in options]
-            rest = (*before[:cut], applied, *after)
-            costs.append(graph.cost(before[cut:]) + sum(map(graph.cost, words)) + graph.cost(rest))
-        return min(costs) < formed
 
     def _trace(self, X: Expr) -> Value:
         graph = self.graph
@@ -446,10 +400,10 @@ class Lowering:
 
     def _map(self, node: Map) -> Value:
         A = self.value(node.args[0])
-        if node.name == "pow" and (found := self._norm_power(node)) is not None:
-            X, p = found
-            square = self.graph.make("zero_as_infinite", self.value(X), shape=X.shape)
-            return self.graph.power(square, self.graph.number(p))
+        if (norm := norm_power(node, self._norms)) is not None:
+            square = self.value(norm.square)
+            nowhere_zero = self.graph.make("zero_as_infinite", square, shape=square.shape)
+            return self.graph.power(nowhere_zero, self.graph.number(norm.p))
         if node.name == "pow":
             p = self.value(node.args[1])
             if A.form is Form.DIAGONAL and p.op == "number" and p.data[0] > 0:
@@ -460,20 +414,6 @@ class Lowering:
         if A.form is Form.DIAGONAL and scalar.body(node.name).subs(scalar.X, 0) == 0:
             return self.graph.diagonal(self.graph.map(node.name, self.graph.column(A)))
         return self.graph.map(node.name, self.graph.dense(A))
-
-    def _norm_power(self, node: Map) -> tuple[Expr, sp.Expr] | None:
-        """‖X‖² and p < 0 of a power ‖X‖²ᵖ of a norm, which is to be 0 at X = 0."""
-        X, exponent = node.args
-        if not (self._norms and X.is_scalar and isinstance(exponent, Number)):
-            return None
-        p = exponent.value
-        if isinstance(X, Map) and X.name == "sqrt":
-            X, p = X.args[0], p / 2
-        if p > 0:
-            return None
-        expanded = normal(X)
-        found = any(ratio(expanded, norm) is not None for norm in self._norms)
-        return (X, p) if found else None
 
     # --- powers and outputs ------------------------------------------------------------------
 
@@ -486,20 +426,6 @@ class Lowering:
 
     # --- decompositions -----------------------------------------------------------
 
-    def _forward(self, node: Output) -> Forward:
-        forward = RULEBOOK.forward(node.rule)
-        if forward is None:
-            raise MbpError(f"the rule {node.rule} has no `forward`, so no code can be emitted")
-        return forward
-
-    def _expression(self, node: Output) -> Expr | None:
-        """The expression that computes the output, if its rule gives one."""
-        forward = self._forward(node)
-        if forward.function is not None:
-            return None
-        rule = RULEBOOK.decompositions[node.rule]
-        return instantiated(forward.expressions[node.index], rule.inputs, node.args)
-
     def _output(self, node: Output) -> Value:
         graph = self.graph
         word = by_classes(node)
@@ -507,30 +433,16 @@ class Lowering:
             return self.value(word)
         if has_range(node):
             return assembled(graph, [Term(self.ranges.of(node.args[0]).word(node))], node.shape)
-        expression = self._expression(node)
-        if expression is not None:
-            return self.value(expression)
+        defined = expression(node)
+        if defined is not None:
+            return self.value(defined)
         if is_svd(node) and node.args[0] in self.framed:
-            return self._spectra.singular_frame(node.args[0])[_position(node) - 1]
-        forward = self._forward(node)
-        if forward.function == "torch.linalg.eigh" and node.args[0] in self._in_frame_only:
+            return self._spectra.singular_frame(node.args[0])[position(node) - 1]
+        if is_eigh(node) and node.args[0] in self._in_frame_only:
             lam, U = self._spectra.of(node.args[0])
             if U is not None and U.form is Form.MATRIX:
                 return lam if "diagonal" in node.properties else U
-        call = graph.make(
-            "call", *(graph.dense(self.value(arg)) for arg in node.args),
-            data=(forward.function, _options(forward, node), len(forward.returns)),
-            shape=(ONE, ONE), form=Form.CALL,
-        )  # fmt: skip
-        position = _position(node)
-        turned = forward.returns[position].endswith(".T")
-        data = (position, f"{node.name}t" if turned else node.name)
-        if "diagonal" in node.properties:
-            item = graph.make("item", call, data=data, shape=node.shape, form=Form.RAW)
-            return graph.make("column", item, shape=node.shape, form=Form.DIAGONAL)
-        shape = (node.cols, node.rows) if turned else node.shape
-        item = graph.make("item", call, data=data, shape=shape)
-        return graph.transpose(item) if turned else item
+        return called(graph, node, [self.value(arg) for arg in node.args])
 
 
 _SQUARES = 2
@@ -543,44 +455,6 @@ _STRUCTURE = {
     "lower": ("lower_triangular",),
     "upper": ("upper_triangular",),
 }
-
-
-def _options(forward: Forward, node: Output) -> tuple[tuple[str, str], ...]:
-    """The keyword arguments of a torch function, as texts."""
-    options = {key: repr(option) for key, option in forward.options.items()}
-    if forward.function == "torch.linalg.pinv":
-        options["rtol"] = "rtol"  # the module's own run-time option
-        if is_(node.args[0], "symmetric"):
-            options["hermitian"] = "True"
-    return tuple(sorted(options.items()))
-
-
-def instantiated(expr: Expr, inputs: Iterable[Expr], args: tuple[Expr, ...]) -> Expr:
-    """`expr` in a rule's variables at the given arguments, its dimensions with them."""
-    dims: dict[sp.Symbol, Dim] = {}
-    replacement: dict[Expr, Expr] = {}
-    for x, A in zip(inputs, args, strict=True):
-        for pattern, actual in zip(x.shape, A.shape, strict=True):
-            if pattern.is_Symbol:
-                dims[pattern] = actual
-        replacement[x] = A
-    return build.instantiate(expr, replacement, dims)
-
-
-def is_svd(node: Output) -> bool:
-    """Whether a singular value decomposition gives the output; what it is called is all one."""
-    forward = RULEBOOK.forward(node.rule)
-    return forward is not None and forward.function == "torch.linalg.svd"
-
-
-def _position(node: Output) -> int:
-    """Where among its forward's results an output stands."""
-    forward = RULEBOOK.forward(node.rule)
-    assert forward is not None
-    names = [name.removesuffix(".T") for name in forward.returns]
-    if node.name not in names:
-        raise MbpError(f"the rule {node.rule}: `returns` does not give {node.name}")
-    return names.index(node.name)
 
 
 def _in_frame_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
@@ -603,17 +477,3 @@ def _is_nested(A: Expr) -> bool:
         return False
     words = (build.coefficient(term)[1] for term in A.args)
     return any(isinstance(F, Sum) for word in words if isinstance(word, Product) for F in word.args)
-
-
-def _is_low_rank(term: Term) -> bool:
-    """Whether the term is a multiple of the inverse of a diagonal plus a low rank."""
-    return len(term.word) == 1 and term.word[0].form is Form.LOW_RANK_INVERSE
-
-
-def _merged(terms: list[Term]) -> list[Term]:
-    """The terms with those of one word and one scalar factor as one, those that vanish left out."""
-    numbers: dict[tuple[Word, Word], sp.Expr] = {}
-    for term in terms:
-        key = term.word, term.scalars
-        numbers[key] = numbers.get(key, sp.Integer(0)) + term.number
-    return [Term(word, c, scalars) for (word, scalars), c in numbers.items() if c != 0]
