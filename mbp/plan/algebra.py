@@ -478,7 +478,21 @@ class Algebra(ABC):
 
     def absolute(self, v: Value) -> Value:
         """|v| entrywise."""
-        return self.make("map", v, data=("abs",), shape=v.shape)
+        return self.map("abs", v)
+
+    def map(self, name: str, v: Value) -> Value:
+        """The scalar function of this name of each entry of v, which is no diagonal."""
+        return self.make("map", v, data=(name,), shape=v.shape)
+
+    def entrywise(
+        self, g: sp.Expr, symbols: Mapping[sp.Symbol, Value], shape: tuple[Dim, Dim]
+    ) -> Value:
+        """The SymPy expression g of values that broadcast to `shape`."""
+        used = [s for s in symbols if g.has(s)]
+        names = {s: sp.Symbol(f"_{k}", real=True) for k, s in enumerate(used)}
+        operands = [symbols[s] for s in used]
+        data = (g.xreplace(names), tuple(names.values()))
+        return self.make("entrywise", *operands, data=data, shape=shape)
 
     def row_sum(self, v: Value) -> Value:
         """A1, the sums of the rows as a column."""

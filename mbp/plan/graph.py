@@ -124,7 +124,7 @@ class Graph(Algebra):
         """The flops of `diagonal_of_product`."""
         kept = tuple(v for v in word if v.form is not Form.DIAGONAL)
         if len(kept) <= 1:
-            low_rank = [by_rank(v)[1][1:-1] for v in kept if v.form is Form.LOW_RANK_INVERSE]
+            low_rank = [v.args[1:] for v in kept if v.form is Form.LOW_RANK_INVERSE]
             return sum(map(self._diagonal_cost, low_rank), float(self.size(word[0].rows)))
         whole = self._thinnest(word)[0]
         apart = self._apart(word, whole, self._diagonal_cost)
@@ -186,6 +186,10 @@ class Graph(Algebra):
         """Notes that two neighbouring letters are to be spelled as `word` from now on."""
         for old, new in ((pair, word), tuple(map(self.mirrored, (pair, word)))):
             self._replaced[old] = new
+
+    def note_orthonormal(self, U: Value) -> None:
+        """Notes that UᵀU = I."""
+        self.replace((self.transpose(U), U), (self.eye(U.cols),))
 
     def spell(self, letter: Value, *spellings: Spelling) -> None:
         """Notes the words that a letter stands for, the last one fit for any product.
@@ -371,7 +375,7 @@ class Graph(Algebra):
         """The flops of a low-rank inverse or a complement applied to n columns."""
         assert letter is not None
         is_inverse = letter.form is Form.LOW_RANK_INVERSE
-        correction = by_rank(letter)[1][1:-1] if is_inverse else letter.args
+        correction = letter.args[1:] if is_inverse else letter.args
         cost = sum(2.0 * self.size(A.rows) * self.size(A.cols) for A in correction)
         return (cost + 3.0 * self.size(letter.rows)) * n
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import sympy as sp
 
@@ -19,10 +18,8 @@ from mbp.expr.nodes import (
     Eye,
     Frechet,
     Hadamard,
-    I,
     Inner,
     Inverse,
-    J,
     Kernel,
     Kron,
     KronLeft,
@@ -45,29 +42,22 @@ from mbp.expr.nodes import (
     Variation,
     Vec,
     Zeros,
-    both,
-    col,
-    row,
     topological,
 )
-from mbp.expr.text import text
 from mbp.invariants.infer import declared, is_
-from mbp.plan import divided
-from mbp.plan.algebra import by_rank
-from mbp.plan.complements import complement, is_range, ratio
+from mbp.plan.calls import called, expression, is_eigh, is_svd, position
+from mbp.plan.complements import complement, is_range
 from mbp.plan.factor_adjoint import FactorAdjoint
 from mbp.plan.graph import Graph
-from mbp.plan.kronecker import has_factor_frame, kronecker_sum
-from mbp.plan.low_rank import LowRank, low_rank
+from mbp.plan.inverses import Inverses
+from mbp.plan.kernels import kernel
+from mbp.plan.norms import norm_power
 from mbp.plan.powers import in_powers_only, in_products, integer_power, is_cheap_along
-from mbp.plan.ranges import Range, Ranges, has_range, projects
+from mbp.plan.ranges import Ranges, by_classes, has_range, projects
 from mbp.plan.residual import Projected, by_residuals
-from mbp.plan.sums import Term, assembled, without_identities
+from mbp.plan.spectra import Spectra
+from mbp.plan.sums import Term, assembled, pays_to_distribute, with_diagonals_gathered
 from mbp.plan.value import APPLIED_SQUARE, Form, Value, Word
-from mbp.rulebook import RULEBOOK, Forward
-from mbp.simplify import normal
-
-_PATTERNS = ("lower", "strictly_lower", "upper", "strictly_upper")
 
 
 class Lowering:
@@ -98,34 +88,25 @@ class Lowering:
     ) -> None:
         self.graph = graph
         roots = tuple(roots)
-        self._by_svd = by_svd
         self.framed = by_svd - {
             A.args[0]
             for A in topological(*roots)
-            if isinstance(A, Output) and is_svd(A) and _position(A) == 0
+            if isinstance(A, Output) and is_svd(A) and position(A) == 0
         }
         self._vectors = vectors
         self._residuals = residuals
         self._projected = projected
         self._complemented = complemented
         self._norms = norms
-        self.ranges = Ranges(graph, outputs, forms_frames)
+        self.ranges = Ranges(graph, self, outputs, forms_frames)
         self._nodes = frozenset(topological(*roots))
-        ranged = {A.args[0] for A in self._nodes if isinstance(A, Output) and has_range(A)}
-        self._ranged = ranged | {build.transpose(A) for A in ranged}
         self._done: dict[Expr, Value] = {}
-        self._formed = _inverses_formed(tuple(roots))
         self._in_frame_only = _in_frame_only(roots)
         self._in_powers_only = in_powers_only(roots)
-        inverted, measured = (
-            {node.args[0] for node in topological(*roots) if isinstance(node, kinds)}
-            for kinds in (Inverse, (Det, LogDet))
-        )
-        self._with_lu = inverted & measured
-        self._with_spectrum = self._decomposed(outputs)
-        self._spectra: dict[Expr, tuple[Value, Value | None]] = {}
+        decomposed = _decomposed(outputs) - self._in_powers_only
+        self._spectra = Spectra(graph, self, by_svd)
+        self._inverses = Inverses(graph, self, self._spectra, self.ranges, roots, decomposed)
         self._words: dict[Expr, list[Term]] = {}
-        self._low_ranks: dict[Expr, LowRank | None] = {}
         self.hints: dict[Value, str] = {}
 
     def value(self, node: Expr) -> Value:
@@ -133,6 +114,12 @@ class Lowering:
         if node not in self._done:
             self._done[node] = self._lower(node)
         return self._done[node]
+
+    def named(self, name: str, value: Value) -> Var:
+        """A variable that stands for a value in expressions."""
+        x = build.var(name, *value.shape)
+        self._done[x] = value
+        return x
 
     # --- one rule a node --------------------------------------------------------------------
 
@@ -166,12 +153,12 @@ class Lowering:
             case Map():
                 return self._map(node)
             case Inverse(args=(A,)):
-                inverse = graph.product(self._inverse(A))
+                inverse = graph.product(self._inverses.of(A))
                 return inverse if inverse.form is Form.DIAGONAL else graph.dense(inverse)
             case Det() | LogDet():
-                return self._determinant(node)
+                return self._inverses.determinant(node)
             case Trace(args=(Output() as P,)) if projects(P) and by_classes(P) is None:
-                return self._range(P.args[0]).rank
+                return self.ranges.of(P.args[0]).rank
             case Trace(args=(X,)):
                 return self._trace(X)
             case Inner(args=(Eye(), X)) | Inner(args=(X, Eye())):
@@ -194,7 +181,7 @@ class Lowering:
             case Output():
                 return self._output(node)
             case Kernel():
-                return self._kernel(node)
+                return kernel(graph, node, [self.value(operand) for operand in node.args])
         raise MbpError(f"no target computes {node} yet")
 
     # --- leaves ---------------------------------------------------------------------------
@@ -224,7 +211,7 @@ class Lowering:
 
     # --- products and inverses --------------------------------------------------------------
 
-    def _terms(self, node: Expr) -> list[Term]:
+    def terms(self, node: Expr) -> list[Term]:
         """`node` as a sum of words; a product is distributed over a sum where that is cheaper."""
         if node not in self._words:
             whole = node in self._residuals
@@ -237,36 +224,36 @@ class Lowering:
             case Sum() if (found := self._complement(node)) is not None:
                 return [found]
             case Sum():
-                return self._with_diagonals_gathered(
-                    [term for arg in node.args for term in self._terms(arg)]
+                return with_diagonals_gathered(
+                    [term for arg in node.args for term in self.terms(arg)]
                 )
             case Scale(args=(c, X)):
                 number, factors = build.scalar_factors(c)
                 if X.is_scalar:
                     factors, X = [*factors, X], build.number(1)
                 scalars = tuple(self.value(factor) for factor in factors)
-                inner = self._terms(X) if X.args else [Term((self.value(X),))]
+                inner = self.terms(X) if X.args else [Term((self.value(X),))]
                 return [term.scaled(number, scalars) for term in inner]
             case Transpose(args=(X,)) if is_(X, "symmetric"):
-                return self._terms(X)
+                return self.terms(X)
             case Transpose(args=(Sum() | Product() | Frechet() | Kron() | Output() as X,)):
-                return [term.mirrored(graph) for term in self._terms(X)]
-            case Transpose(args=(Inverse() as X,)) if self._is_applied(X):
-                return [Term(graph.mirrored(self._inverse(X.args[0])))]
-            case Inverse(args=(A,)) if self._is_applied(node):
-                return [Term(self._inverse(A))]
+                return [term.mirrored(graph) for term in self.terms(X)]
+            case Transpose(args=(Inverse() as X,)) if self._inverses.is_applied(X):
+                return [Term(graph.mirrored(self._inverses.of(X.args[0])))]
+            case Inverse(args=(A,)) if self._inverses.is_applied(node):
+                return [Term(self._inverses.of(A))]
             case Frechet() if node.args[0] in self._in_powers_only and node.order == 0:
                 return [Term(self._power(node))]
             case Frechet() if node.args[0] in self._in_powers_only and is_cheap_along(node):
-                return self._terms(in_products(node))
+                return self.terms(in_products(node))
             case Frechet():
-                return [Term(self._matrix_function(node))]
+                return [Term(self._spectra.function(node))]
             case Output() if (word := by_classes(node)) is not None:
-                return self._terms(word)
+                return self.terms(word)
             case Output() if has_range(node):
-                return [Term(self._range(node.args[0]).word(node))]
-            case Output() if (expression := self._expression(node)) is not None:
-                return self._terms(expression)
+                return [Term(self.ranges.of(node.args[0]).word(node))]
+            case Output() if (defined := expression(node)) is not None:
+                return self.terms(defined)
             case Product():
                 return self._product_terms(node)
             case Kron(args=(A, B)):
@@ -277,10 +264,10 @@ class Lowering:
                 return self._factor_adjoint(1, G, A, node.shape)
             case Part(data=("sym",), args=(Frechet() as X,)) if X.order == 1:
                 direction = self._symmetric_part(X.directions[0])
-                return self._terms(build.frechet(X.g, X.args[0], X.parameters, direction))
+                return self.terms(build.frechet(X.g, X.args[0], X.parameters, direction))
             case Part(data=(("sym" | "skew") as kind,), args=(X,)):
-                return self._with_diagonals_gathered(
-                    [part for term in self._terms(X) for part in term.parts(graph, kind)]
+                return with_diagonals_gathered(
+                    [part for term in self.terms(X) for part in term.parts(graph, kind)]
                 )
         value = self.value(node)
         is_column = value.cols == ONE and not value.is_scalar
@@ -290,19 +277,20 @@ class Lowering:
 
     def _letter(self, X: Expr) -> Value:
         """X as one letter of a word, an inverse as one that is applied."""
-        terms = self._terms(X)
+        terms = self.terms(X)
         is_letter = len(terms) == 1 and terms[0] == Term(terms[0].word[:1])
         return terms[0].word[0] if is_letter else self.value(X)
 
     def _factor_adjoint(self, kept: int, G: Expr, B: Expr, shape: tuple[Dim, Dim]) -> list[Term]:
         """The adjoint of A ⊗ B in A (`kept` 0) or B at each term of G, those formed as one."""
         adjoint, other = FactorAdjoint(self.graph, kept), self._letter(B)
-        terms = self._terms(G)
+        terms = self.terms(G)
         formed = [t for t in terms if len(t.word) == 1 and t.word[0].form is Form.MATRIX]
         if len(formed) > 1:
             whole = Term((assembled(self.graph, formed, G.shape),))
             terms = [*(t for t in terms if t not in formed), whole]
         return [Term(adjoint.at(t.word, other, shape), t.number, t.scalars) for t in terms]
+
     def _complement(self, node: Expr) -> Term | None:
         """±(I − Π) as one letter, where it is not to be expanded."""
         found = complement(node)
@@ -313,20 +301,7 @@ class Lowering:
 
     def _projector(self, P: Expr) -> Word:
         """The word of the projector onto a range."""
-        return self._range(P.args[0]).projector
-    def _with_diagonals_gathered(self, terms: list[Term]) -> list[Term]:
-        """The terms of a sum, inverses with one D⁻¹ as D⁻¹ − D⁻¹ W D⁻¹, so that it is one term."""
-        letters = [term.word[0] for term in terms if _is_low_rank(term)]
-        shared = Counter(by_rank(letter)[0] for letter in letters)
-        gathered: list[Term] = []
-        for term in terms:
-            if _is_low_rank(term) and shared[by_rank(term.word[0])[0]] > 1:
-                diagonal, correction = by_rank(term.word[0])
-                gathered.append(Term((diagonal,), term.number, term.scalars))
-                gathered.append(Term(correction, -term.number, term.scalars))
-            else:
-                gathered.append(term)
-        return _merged(gathered)
+        return self.ranges.of(P.args[0]).projector
 
     def _symmetric_part(self, X: Expr) -> Expr:
         """sym(X), of X = A M Aᵀ as A sym(M) Aᵀ where sym(M) is computed anyway."""
@@ -346,13 +321,15 @@ class Lowering:
             k = factors.index(nested)
             around = factors[:k], factors[k + 1 :]
             products = (build.matmul(*around[0], term, *around[1]) for term in nested.args)
-            return [term for product in products for term in self._terms(product)]
+            return [term for product in products for term in self.terms(product)]
         terms = [Term((), sp.Integer(sign))]
-        for position, factor in enumerate(factors):
-            options = self._terms(factor)
-            after = self._word_of(factors[position + 1 :])
+        for k, factor in enumerate(factors):
+            options = self.terms(factor)
+            after = self._word_of(factors[k + 1 :])
             before = terms[0].word if terms else ()
-            if len(options) > 1 and not self._pays_to_distribute(before, factor, options, after):
+            if len(options) > 1 and not pays_to_distribute(
+                self.graph, before, options, factor.shape, after
+            ):
                 options = [Term((self.value(factor),))]
             terms = [left.times(right) for left in terms for right in options]
         return terms
@@ -360,120 +337,18 @@ class Lowering:
     def _word_of(self, factors: tuple[Expr, ...]) -> tuple[Value, ...]:
         """The word of a product for its cost, a factor that is a sum standing for itself."""
         word: tuple[Value, ...] = ()
-        for position, factor in enumerate(factors):
-            terms = self._terms(factor)
+        for k, factor in enumerate(factors):
+            terms = self.terms(factor)
             if len(terms) == 1:
                 word += terms[0].word
             else:
                 shape = factor.shape
-                word += (self.graph.make("stand_in", data=(position,), shape=shape),)
+                word += (self.graph.make("stand_in", data=(k,), shape=shape),)
         return word
-
-    def _pays_to_distribute(
-        self,
-        before: tuple[Value, ...],
-        factor: Expr,
-        options: list[Term],
-        after: tuple[Value, ...],
-    ) -> bool:
-        """Whether applying one factor's terms costs less than forming that factor.
-
-        They are applied in words of their own, or to a product of neighbours that they share.
-        """
-        graph = self.graph
-        rows, cols = factor.shape
-        whole = graph.make("stand_in", data=(-1,), shape=factor.shape)
-        apart = [without_identities((*before, *term.word, *after)) for term in options]
-        formed = sum(graph.cost(term.word) for term in options)
-        formed += graph.cost((*before, whole, *after))
-        costs = [sum(map(graph.cost, apart))]
-        for cut in range(1, len(after) + 1):
-            X = graph.make("stand_in", data=(-2,), shape=(cols, after[cut - 1].cols))
-            applied = graph.make("stand_in", data=(-3,), shape=(rows, X.cols))
-            words = [without_identities((*term.word, X)) for term in options]
-            rest = (*before, applied, *after[cut:])
-            costs.append(graph.cost(after[:cut]) + sum(map(graph.cost, words)) + graph.cost(rest))
-        for cut in range(len(before)):
-            X = graph.make("stand_in", data=(-2,), shape=(before[cut].rows, rows))
-            applied = graph.make("stand_in", data=(-3,), shape=(X.rows, cols))
-            words = [without_identities((X, *term.word)) for term in options]
-            rest = (*before[:cut], applied, *after)
-            costs.append(graph.cost(before[cut:]) + sum(map(graph.cost, words)) + graph.cost(rest))
-        return min(costs) < formed
-
-    def _decomposed(self, outputs: Iterable[Expr]) -> set[Expr]:
-        """The matrices that have a function among the outputs, and so are decomposed anyway."""
-        functions = (A for A in topological(*outputs) if isinstance(A, Frechet))
-        matrices = {A.args[0] for A in functions} - self._in_powers_only
-        return {A for A in matrices if not is_(A, "diagonal")}
-
-    def _inverse(self, A: Expr) -> Word:
-        graph = self.graph
-        if is_(A, "orthogonal"):
-            return (self.value(build.transpose(A)),)
-        parts = None if A in self._with_spectrum else self._low_rank(A)
-        if parts is not None:
-            return (self._low_rank_inverse(parts, is_(A, "symmetric")),)
-        if A in self._with_spectrum or has_factor_frame(A):
-            lam, U = self._spectrum(A)
-            return self._framed(graph.diagonal(graph.reciprocal(graph.column(lam))), U)
-        X = self._ranged_factor(A)
-        if X is not None:
-            return self._range(X).gram_inverse
-        is_definite = is_(A, "positive_definite")
-        return (graph.invert(self.value(A), is_definite, _triangle(A), A in self._with_lu),)
-
-    def _ranged_factor(self, A: Expr) -> Expr | None:
-        """X of A = XᵀX, if the range of X is found anyway."""
-        if not isinstance(A, Product) or len(A.args) % 2:
-            return None
-        X = build.matmul(*A.args[len(A.args) // 2 :])
-        is_gram = A is build.matmul(build.transpose(X), X)
-        return X if is_gram and X in self._ranged else None
-
-    def _is_applied(self, inverse: Inverse) -> bool:
-        """Whether the inverse is applied to what it multiplies, not formed first."""
-        A = inverse.args[0]
-        is_word = self._low_rank(A) is not None or self._ranged_factor(A) is not None
-        is_word = is_word or has_factor_frame(A) or A in self._with_spectrum
-        return is_word or inverse not in self._formed
-
-    def _low_rank(self, A: Expr) -> LowRank | None:
-        if A not in self._low_ranks:
-            found = None if A.is_scalar else low_rank(self.graph, A, self._frame)
-            self._low_ranks[A] = found
-            if found is not None and A in self._with_lu:
-                self._with_lu.add(found.core)
-        return self._low_ranks[A]
-
-    def _frame(self, P: Output) -> tuple[Expr, ...]:
-        """Q, N, Qᵀ of a projector Π_A = Q N Qᵀ whose A (m×d) has fewer columns than rows.
-
-        Those of a partition are E, (EᵀE)⁻¹, Eᵀ.
-        """
-        A, word = P.args[0], by_classes(P)
-        if word is not None:
-            return word.args
-        if not projects(P) or self.graph.size(A.cols) >= self.graph.size(A.rows):
-            return (P,)
-        Q, N, _ = self.graph.in_full(self._range(A).projector)
-        frame, middle = build.var(f"Q({text(A)})", *Q.shape), build.var(f"N({text(A)})", *N.shape)
-        self._done |= {frame: Q, middle: N}
-        return frame, middle, build.transpose(frame)
-
-    def _low_rank_inverse(self, parts: LowRank, is_symmetric: bool) -> Value:
-        graph = self.graph
-        U, M, V = (self.value(X) for X in (parts.U, parts.M, parts.V))
-        inverse, core = self.value(build.inv(parts.D)), self._inverse(parts.core)
-        letter = graph.invert_low_rank(inverse, without_identities((U, *core, M, V)))
-        if is_symmetric:
-            graph.symmetric.add(letter)
-        graph.replace((letter, U), (inverse, U, *core))
-        return letter
 
     def _trace(self, X: Expr) -> Value:
         graph = self.graph
-        traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self._terms(X)]
+        traces = [t.of(graph, graph.trace_of_product(t.word)) for t in self.terms(X)]
         return graph.add(*traces) if traces else graph.number(sp.Integer(0))
 
     def _inner(self, node: Inner) -> Value:
@@ -481,8 +356,8 @@ class Lowering:
         graph = self.graph
         if A is B and isinstance(A, Product) and any(map(self._complement, A.args)):
             return self._square(A)
-        left = [term.mirrored(graph) for term in self._terms(A)]
-        right = self._terms(B)
+        left = [term.mirrored(graph) for term in self.terms(A)]
+        right = self.terms(B)
         if isinstance(A, Ones) and any(v.form in APPLIED_SQUARE for t in right for v in t.word):
             return self.value(build.matmul(build.ones(ONE, B.rows), B, build.ones(B.cols)))
         formed = sum(graph.cost(t.word) for t in (*left, *right))
@@ -507,13 +382,13 @@ class Lowering:
 
     def _letters(self, factor: Expr) -> Word:
         """A factor as a word of its own; of a complement the sign is dropped."""
-        terms = self._terms(factor)
+        terms = self.terms(factor)
         return terms[0].word if len(terms) == 1 else (self.value(factor),)
 
     def _diagonal_of(self, A: Expr) -> Value:
         """The diagonal of A as a column; of a product without forming the product."""
         graph = self.graph
-        columns = [t.of(graph, graph.diagonal_of_product(t.word)) for t in self._terms(A)]
+        columns = [t.of(graph, graph.diagonal_of_product(t.word)) for t in self.terms(A)]
         return graph.add(*columns) if columns else graph.make("zeros", shape=(A.rows, ONE))
 
     def _part(self, kind: str, A: Expr) -> Value:
@@ -521,46 +396,14 @@ class Lowering:
             return self.graph.diagonal(self._diagonal_of(A))
         return self.graph.part(kind, self.value(A))
 
-    def _determinant(self, node: Expr) -> Value:
-        graph, A = self.graph, node.args[0]
-        if A in self._with_spectrum or has_factor_frame(A):
-            return self._of_pivots(node, graph.column(self._spectrum(A)[0]))
-        parts = self._low_rank(A)
-        if parts is not None:
-            if isinstance(node, Det):
-                return self.value(build.scale(build.det(parts.D), build.det(parts.core)))
-            return self.value(build.add(build.logdet(parts.D), build.logdet(parts.core)))
-        match node:
-            case Det(args=(Kron(args=(X, Y)),)) if X.is_square and Y.is_square:
-                return self._determinant_of_factors(X, Y)
-        v, name = self.value(A), "det" if isinstance(node, Det) else "logdet"
-        if v.form is Form.DIAGONAL or _triangle(A):
-            return self._of_pivots(node, graph.diagonal_of(v))
-        if name == "logdet" and is_(A, "positive_definite"):
-            logs = self._apply("log", graph.diagonal_of(graph.cholesky(v)))
-            return graph.scale(graph.number(sp.Integer(2)), graph.sum(logs))
-        return graph.determinant(name, v, A in self._with_lu)
-
-    def _of_pivots(self, node: Expr, pivots: Value) -> Value:
-        """The determinant or its logarithm from a column of what det A is the product of."""
-        if isinstance(node, Det):
-            return self.graph.make("product_of", pivots, shape=(ONE, ONE))
-        return self.graph.sum(self._apply("log", self._apply("abs", pivots)))
-
-    def _determinant_of_factors(self, X: Expr, Y: Expr) -> Value:
-        """det(X ⊗ Y) = det(X)^q det(Y)^p, X p×p and Y q×q (Matrix Cookbook (516))."""
-        of_X = build.power(build.det(X), build.dim_size(Y.rows))
-        of_Y = build.power(build.det(Y), build.dim_size(X.rows))
-        return self.value(build.scale(of_X, of_Y))
-
     # --- elementwise ------------------------------------------------------------------------
 
     def _map(self, node: Map) -> Value:
         A = self.value(node.args[0])
-        if node.name == "pow" and (found := self._norm_power(node)) is not None:
-            X, p = found
-            square = self.graph.make("zero_as_infinite", self.value(X), shape=X.shape)
-            return self.graph.power(square, self.graph.number(p))
+        if (norm := norm_power(node, self._norms)) is not None:
+            square = self.value(norm.square)
+            nowhere_zero = self.graph.make("zero_as_infinite", square, shape=square.shape)
+            return self.graph.power(nowhere_zero, self.graph.number(norm.p))
         if node.name == "pow":
             p = self.value(node.args[1])
             if A.form is Form.DIAGONAL and p.op == "number" and p.data[0] > 0:
@@ -569,193 +412,19 @@ class Lowering:
         if node.name == "sqrt" and A.form is not Form.DIAGONAL:
             return self.graph.power(A, self.graph.number(sp.Rational(1, 2)))
         if A.form is Form.DIAGONAL and scalar.body(node.name).subs(scalar.X, 0) == 0:
-            return self.graph.diagonal(self._apply(node.name, self.graph.column(A)))
-        return self._apply(node.name, self.graph.dense(A))
+            return self.graph.diagonal(self.graph.map(node.name, self.graph.column(A)))
+        return self.graph.map(node.name, self.graph.dense(A))
 
-    def _norm_power(self, node: Map) -> tuple[Expr, sp.Expr] | None:
-        """‖X‖² and p < 0 of a power ‖X‖²ᵖ of a norm, which is to be 0 at X = 0."""
-        X, exponent = node.args
-        if not (self._norms and X.is_scalar and isinstance(exponent, Number)):
-            return None
-        p = exponent.value
-        if isinstance(X, Map) and X.name == "sqrt":
-            X, p = X.args[0], p / 2
-        if p > 0:
-            return None
-        expanded = normal(X)
-        found = any(ratio(expanded, norm) is not None for norm in self._norms)
-        return (X, p) if found else None
-
-    def _apply(self, name: str, A: Value) -> Value:
-        return self.graph.make("map", A, data=(name,), shape=A.shape)
-
-    def _entrywise(
-        self, g: sp.Expr, symbols: Mapping[sp.Symbol, Value], shape: tuple[Dim, Dim]
-    ) -> Value:
-        """The SymPy expression g of values that broadcast to `shape`."""
-        used = [s for s in symbols if g.has(s)]
-        names = {s: sp.Symbol(f"_{k}", real=True) for k, s in enumerate(used)}
-        operands = [symbols[s] for s in used]
-        return self.graph.make(
-            "entrywise", *operands, data=(g.xreplace(names), tuple(names.values())), shape=shape
-        )
-
-    # --- matrix functions -------------------------------------------------------------------
-
-    def _matrix_function(self, node: Frechet) -> tuple[Value, ...]:
-        """U (kernel ∘ UᵀXU) Uᵀ as factors (`Frechet`); the eigenframe is found once for each A."""
-        graph = self.graph
-        lam, U = self._spectrum(node.args[0])
-        symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(node.parameters)}
-        symbols[divided.ZERO] = graph.make("zeros", shape=(ONE, ONE))
-        n = node.rows
-        if node.order == 0:
-            g = divided.value(node.g)
-            column = self._entrywise(g, {scalar.X: graph.column(lam), **symbols}, (n, ONE))
-            return self._framed(graph.diagonal(column), U)
-        inner = [self._in_frame(X, U) for X in node.directions]
-        at = graph.column(lam)
-        if node.order == 1:
-            if inner[0].form is Form.DIAGONAL:
-                slope = scalar.derivative(node.g)
-                column = self._entrywise(slope, {scalar.X: at, **symbols}, (n, ONE))
-                return self._framed(graph.hadamard(graph.diagonal(column), inner[0]), U)
-            points = {divided.X1: at, divided.X2: graph.transpose(at)}
-            kernel = self._entrywise(divided.first(node.g), {**points, **symbols}, (n, n))
-            graph.parity[kernel] = 1
-            return self._framed(graph.hadamard(kernel, inner[0]), U)
-        if node.order == 2:
-            kernel = divided.second(node.g)
-            used = [c for c in symbols if kernel.has(c)]
-            paths = graph.make(
-                "paths", at, *(graph.dense(X) for X in inner), *(symbols[c] for c in used),
-                data=(kernel, tuple(used)), shape=(n, n),
-            )  # fmt: skip
-            return self._framed(paths, U)
-        raise MbpError(f"no target computes derivatives of order {node.order} of {node.g}")
+    # --- powers and outputs ------------------------------------------------------------------
 
     def _power(self, node: Frechet) -> Word:
         """An integer power as a word of factors or inverses, without an eigenproblem."""
         p = integer_power(node)
         assert p is not None
         A = node.args[0]
-        return ((self.value(A),) if p > 0 else self._inverse(A)) * abs(p)
+        return ((self.value(A),) if p > 0 else self._inverses.of(A)) * abs(p)
 
-    def _framed(self, core: Value, U: Value | None) -> tuple[Value, ...]:
-        return (core,) if U is None else (U, core, self.graph.transpose(U))
-
-    def _in_frame(self, X: Expr, U: Value | None) -> Value:
-        if U is None:
-            return self.value(X)
-        terms = self._terms(X)
-        if len(terms) > 1:
-            terms = [Term((self.value(X),))]
-        turned = [Term((self.graph.transpose(U), *t.word, U), t.number, t.scalars) for t in terms]
-        return assembled(self.graph, turned, X.shape)
-
-    def _spectrum(self, A: Expr) -> tuple[Value, Value | None]:
-        """The eigenvalues of a symmetric A, as a diagonal, and its eigenframe (None: I)."""
-        if A not in self._spectra:
-            self._spectra[A] = self._new_spectrum(A)
-        return self._spectra[A]
-
-    def _new_spectrum(self, A: Expr) -> tuple[Value, Value | None]:
-        graph = self.graph
-        if A.is_scalar:
-            return graph.diagonal(self.value(A)), None
-        if is_(A, "diagonal"):
-            return self.value(A), None
-        split = kronecker_sum(A)
-        if split is not None:
-            return self._spectrum_of_factors(*split, divided.X1 + divided.X2)
-        match A:
-            case Kron(args=(X, Y)) if is_(X, "symmetric") and is_(Y, "symmetric"):
-                return self._spectrum_of_factors(X, Y, divided.X1 * divided.X2)
-            case Frechet() if A.order == 0:
-                lam, U = self._spectrum(A.args[0])
-                symbols = {scalar.parameter(k): self.value(c) for k, c in enumerate(A.parameters)}
-                points = {scalar.X: graph.column(lam), **symbols}
-                return graph.diagonal(self._entrywise(A.g, points, (A.rows, ONE))), U
-            case Inverse(args=(X,)):
-                lam, U = self._spectrum(X)
-                return graph.diagonal(graph.reciprocal(graph.column(lam))), U
-            case Scale(args=(c, X)):
-                lam, U = self._spectrum(X)
-                return graph.scale(self.value(c), lam), U
-            case Sum():
-                shifts = [term for term in A.args if _is_multiple_of_eye(term)]
-                rest = [term for term in A.args if term not in shifts]
-                if shifts:
-                    lam, U = self._spectrum(rest[0] if len(rest) == 1 else Sum(*rest))
-                    return graph.add(lam, *(self.value(term) for term in shifts)), U
-            case Product(args=(left, X)) if X in self._by_svd and left is build.transpose(X):
-                return self._squared_singular_values(X)
-        call = graph.make("eigh", graph.dense(self.value(A)), shape=A.shape, form=Form.CALL)
-        q = graph.make("item", call, data=(0,), shape=A.shape, form=Form.RAW)
-        lam = graph.make("column", q, shape=A.shape, form=Form.DIAGONAL)
-        if is_(A, "positive_semidefinite"):
-            lam = graph.make("nonnegative", lam, shape=A.shape, form=Form.DIAGONAL)
-        U = graph.make("item", call, data=(1,), shape=A.shape)
-        graph.replace((graph.transpose(U), U), (graph.eye(A.rows),))
-        return lam, U
-
-    def _spectrum_of_factors(
-        self, X: Expr, Y: Expr, joined: sp.Expr
-    ) -> tuple[Value, Value | None]:
-        """The spectrum of X ⊗ Y, of eigenvalues x_i y_j, or of X ⊗ I + I ⊗ Y, of x_i + y_j.
-
-        Both have the eigenvectors U ⊗ V of X and Y (Horn and Johnson, Topics, 4.2.12, 4.4.5).
-        """
-        graph = self.graph
-        (x, U), (y, V) = self._spectrum(X), self._spectrum(Y)
-        points = {divided.X1: graph.column(x), divided.X2: graph.transpose(graph.column(y))}
-        table = self._entrywise(joined, points, (X.rows, Y.rows))
-        n = sp.expand(X.rows * Y.rows)
-        lam = graph.diagonal(graph.reshape(table, n, ONE))
-        if U is None and V is None:
-            return lam, None
-        U, V = U or graph.eye(X.rows), V or graph.eye(Y.rows)
-        frame = graph.kron(U, V)
-        for F in (U, V, frame):
-            graph.replace((graph.transpose(F), F), (graph.eye(F.rows),))
-        return lam, frame
-
-    def _squared_singular_values(self, X: Expr) -> tuple[Value, Value]:
-        """The spectrum of XᵀX from X = U [σ] Vᵀ; X V is known then as U [σ], to more digits."""
-        sigma, V = self._svd_frame(X)
-        return self.graph.hadamard(sigma, sigma), V
-
-    def _svd_frame(self, X: Expr) -> tuple[Value, Value]:
-        """σ and all columns of V, whichever shape X has."""
-        graph = self.graph
-        n = X.cols
-        operand = graph.dense(self.value(X))
-        call = graph.make("svd_frame", operand, shape=(ONE, ONE), form=Form.CALL)
-        XV = graph.make("item", call, data=(0, "US"), shape=X.shape)
-        s = graph.make("item", call, data=(1, "s"), shape=(n, n), form=Form.RAW)
-        V = graph.make("item", call, data=(2, "V"), shape=(n, n))
-        graph.know((operand, V), XV)
-        sigma = graph.make("column", s, shape=(n, n), form=Form.DIAGONAL)
-        return sigma, V
-
-    def _range(self, A: Expr) -> Range:
-        return self.ranges.of(A, self.graph.dense(self.value(A)))
-
-    # --- decompositions and kernels -----------------------------------------------------------
-
-    def _forward(self, node: Output) -> Forward:
-        forward = RULEBOOK.forward(node.rule)
-        if forward is None:
-            raise MbpError(f"the rule {node.rule} has no `forward`, so no code can be emitted")
-        return forward
-
-    def _expression(self, node: Output) -> Expr | None:
-        """The expression that computes the output, if its rule gives one."""
-        forward = self._forward(node)
-        if forward.function is not None:
-            return None
-        rule = RULEBOOK.decompositions[node.rule]
-        return instantiated(forward.expressions[node.index], rule.inputs, node.args)
+    # --- decompositions -----------------------------------------------------------
 
     def _output(self, node: Output) -> Value:
         graph = self.graph
@@ -763,106 +432,17 @@ class Lowering:
         if word is not None:
             return self.value(word)
         if has_range(node):
-            return assembled(graph, [Term(self._range(node.args[0]).word(node))], node.shape)
-        expression = self._expression(node)
-        if expression is not None:
-            return self.value(expression)
+            return assembled(graph, [Term(self.ranges.of(node.args[0]).word(node))], node.shape)
+        defined = expression(node)
+        if defined is not None:
+            return self.value(defined)
         if is_svd(node) and node.args[0] in self.framed:
-            return self._svd_frame(node.args[0])[_position(node) - 1]
-        forward = self._forward(node)
-        if forward.function == "torch.linalg.eigh" and node.args[0] in self._in_frame_only:
-            lam, U = self._spectrum(node.args[0])
+            return self._spectra.singular_frame(node.args[0])[position(node) - 1]
+        if is_eigh(node) and node.args[0] in self._in_frame_only:
+            lam, U = self._spectra.of(node.args[0])
             if U is not None and U.form is Form.MATRIX:
                 return lam if "diagonal" in node.properties else U
-        call = graph.make(
-            "call", *(graph.dense(self.value(arg)) for arg in node.args),
-            data=(forward.function, _options(forward, node), len(forward.returns)),
-            shape=(ONE, ONE), form=Form.CALL,
-        )  # fmt: skip
-        position = _position(node)
-        turned = forward.returns[position].endswith(".T")
-        data = (position, f"{node.name}t" if turned else node.name)
-        if "diagonal" in node.properties:
-            item = graph.make("item", call, data=data, shape=node.shape, form=Form.RAW)
-            return graph.make("column", item, shape=node.shape, form=Form.DIAGONAL)
-        shape = (node.cols, node.rows) if turned else node.shape
-        item = graph.make("item", call, data=data, shape=shape)
-        return graph.transpose(item) if turned else item
-
-    def _kernel(self, node: Kernel) -> Value:
-        graph = self.graph
-        symbols: dict[sp.Symbol, Value] = {}
-        for k, operand in enumerate(node.args):
-            v = self.value(operand)
-            if operand.is_scalar:
-                symbols[row(k)] = v
-            elif operand.cols == ONE:
-                symbols[row(k)], symbols[col(k)] = v, graph.transpose(v)
-            else:
-                symbols[both(k)] = graph.dense(v)
-        symbols[I] = graph.make("indices", shape=(node.rows, ONE))
-        symbols[J] = graph.transpose(graph.make("indices", shape=(node.cols, ONE)))
-        quotient = self._gap_kernel(node, symbols)
-        if quotient is not None:
-            return self._of_parity(node, quotient)
-        full = self._entrywise(_resolved(node.entry), symbols, node.shape)
-        if node.diagonal is None:
-            return self._of_parity(node, full)
-        symbols |= {col(k): symbols[row(k)] for k in range(len(node.args)) if row(k) in symbols}
-        for k in range(len(node.args)):
-            if both(k) in symbols:
-                symbols[both(k)] = graph.diagonal_of(symbols[both(k)])
-        symbols[J] = symbols[I]
-        on_diagonal = graph.number(node.diagonal)
-        if not node.diagonal.is_number:
-            on_diagonal = self._entrywise(node.diagonal, symbols, (node.rows, ONE))
-        whole = graph.make("with_diagonal", full, on_diagonal, shape=node.shape)
-        return self._of_parity(node, whole)
-
-    def _gap_kernel(self, node: Kernel, symbols: Mapping[sp.Symbol, Value]) -> Value | None:
-        """The kernel as a number over gaps that vanish at ties, if it is one."""
-        if node.diagonal != 0 or not node.entry.is_rational_function():
-            return None
-        number, gaps = sp.fraction(_resolved(node.entry))
-        tied = {col(k): row(k) for k in range(len(node.args))}
-        factors = [factor.as_base_exp()[0] for factor in sp.Mul.make_args(gaps)]
-        differences = [f for f in factors if sp.expand(f.xreplace(tied)) == 0]
-        if not number.is_number or len(differences) != 1:
-            return None
-        kernel = self.graph.gap_kernel(
-            self._entrywise(gaps, symbols, node.shape),
-            self._entrywise(differences[0], symbols, node.shape),
-            self._reach(differences[0], symbols),
-        )
-        return self.graph.scale(self.graph.number(number), kernel)
-
-    def _reach(self, polynomial: sp.Expr, symbols: Mapping[sp.Symbol, Value]) -> Value:
-        """A bound of what a polynomial of vectors is the difference of."""
-        graph = self.graph
-        bounds: dict[Value, int] = {}
-        for monomial, coefficient in sp.expand(polynomial).as_coefficients_dict().items():
-            bound = graph.number(abs(coefficient))
-            for factor in sp.Mul.make_args(monomial):
-                base, p = factor.as_base_exp()
-                if base in symbols:
-                    size = graph.power(graph.magnitude(symbols[base]), graph.number(p))
-                    bound = graph.scale(size, bound)
-            bounds[bound] = bounds.get(bound, 0) + 1
-        counted = (graph.scale(graph.number(sp.Integer(n)), v) for v, n in bounds.items())
-        return graph.add(*counted)
-
-    def _of_parity(self, node: Kernel, v: Value) -> Value:
-        """v, noted as symmetric or antisymmetric if the kernel is."""
-        swap = {row(k): col(k) for k in range(len(node.args)) if not node.args[k].is_scalar}
-        swap |= {column: line for line, column in swap.items()} | {I: J, J: I}
-        if not any(node.entry.has(both(k)) for k in range(len(node.args))):
-            mirrored = node.entry.xreplace(swap)
-            bare = v.args[1] if v.op == "scale" else v
-            if sp.simplify(mirrored - node.entry) == 0:
-                self.graph.parity[bare] = 1
-            elif node.diagonal == 0 and sp.simplify(mirrored + node.entry) == 0:
-                self.graph.parity[bare] = -1
-        return v
+        return called(graph, node, [self.value(arg) for arg in node.args])
 
 
 _SQUARES = 2
@@ -877,57 +457,6 @@ _STRUCTURE = {
 }
 
 
-def _options(forward: Forward, node: Output) -> tuple[tuple[str, str], ...]:
-    """The keyword arguments of a torch function, as texts."""
-    options = {key: repr(option) for key, option in forward.options.items()}
-    if forward.function == "torch.linalg.pinv":
-        options["rtol"] = "rtol"  # the module's own run-time option
-        if is_(node.args[0], "symmetric"):
-            options["hermitian"] = "True"
-    return tuple(sorted(options.items()))
-
-
-def instantiated(expr: Expr, inputs: Iterable[Expr], args: tuple[Expr, ...]) -> Expr:
-    """`expr` in a rule's variables at the given arguments, its dimensions with them."""
-    dims: dict[sp.Symbol, Dim] = {}
-    replacement: dict[Expr, Expr] = {}
-    for x, A in zip(inputs, args, strict=True):
-        for pattern, actual in zip(x.shape, A.shape, strict=True):
-            if pattern.is_Symbol:
-                dims[pattern] = actual
-        replacement[x] = A
-    return build.instantiate(expr, replacement, dims)
-
-
-def _resolved(entry: sp.Expr) -> sp.Expr:
-    # λ_i² − λ_j² is computed as (λ_i − λ_j)(λ_i + λ_j), which does not cancel.
-    if not entry.is_rational_function():
-        return entry
-    numerator, denominator = sp.fraction(sp.together(entry))
-    return sp.factor(numerator) / sp.factor(denominator)
-
-
-def _triangle(A: Expr) -> str | None:
-    """On which side of the diagonal a triangular A lies."""
-    return next((side for side in ("lower", "upper") if is_(A, f"{side}_triangular")), None)
-
-
-def is_svd(node: Output) -> bool:
-    """Whether a singular value decomposition gives the output; what it is called is all one."""
-    forward = RULEBOOK.forward(node.rule)
-    return forward is not None and forward.function == "torch.linalg.svd"
-
-
-def _position(node: Output) -> int:
-    """Where among its forward's results an output stands."""
-    forward = RULEBOOK.forward(node.rule)
-    assert forward is not None
-    names = [name.removesuffix(".T") for name in forward.returns]
-    if node.name not in names:
-        raise MbpError(f"the rule {node.rule}: `returns` does not give {node.name}")
-    return names.index(node.name)
-
-
 def _in_frame_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     """The matrices of which functions are wanted, and no kernel that has a pole at a tie."""
     nodes = tuple(topological(*roots))
@@ -936,63 +465,15 @@ def _in_frame_only(roots: tuple[Expr, ...]) -> frozenset[Expr]:
     return frozenset(node.args[0] for node in nodes if isinstance(node, Frechet))
 
 
+def _decomposed(outputs: Iterable[Expr]) -> frozenset[Expr]:
+    """The matrices that have a function among the outputs."""
+    functions = (A for A in topological(*outputs) if isinstance(A, Frechet))
+    return frozenset(A.args[0] for A in functions if not is_(A.args[0], "diagonal"))
+
+
 def _is_nested(A: Expr) -> bool:
     """Whether A is a sum with products of sums, which a vector is carried into term by term."""
     if not isinstance(A, Sum):
         return False
     words = (build.coefficient(term)[1] for term in A.args)
     return any(isinstance(F, Sum) for word in words if isinstance(word, Product) for F in word.args)
-
-
-def by_classes(node: Output) -> Expr | None:
-    """The projector onto the range of E or of D E, or their generalised inverse, by class totals.
-
-    E is a partition and D a diagonal of positive entries.
-    """
-    if not has_range(node):
-        return None
-    *weights, E = node.args[0].args if isinstance(node.args[0], Product) else node.args
-    if not is_(E, "partition") or not all(is_(D, "diagonal") for D in weights):
-        return None
-    word = normal(node)
-    outputs = (A for A in topological(word) if isinstance(A, Output))
-    return None if any(map(has_range, outputs)) else word
-
-
-def _is_low_rank(term: Term) -> bool:
-    """Whether the term is a multiple of the inverse of a diagonal plus a low rank."""
-    return len(term.word) == 1 and term.word[0].form is Form.LOW_RANK_INVERSE
-
-
-def _merged(terms: list[Term]) -> list[Term]:
-    """The terms with those of one word and one scalar factor as one, those that vanish left out."""
-    numbers: dict[tuple[Word, Word], sp.Expr] = {}
-    for term in terms:
-        key = term.word, term.scalars
-        numbers[key] = numbers.get(key, sp.Integer(0)) + term.number
-    return [Term(word, c, scalars) for (word, scalars), c in numbers.items() if c != 0]
-
-
-def _is_multiple_of_eye(A: Expr) -> bool:
-    return isinstance(A.args[1] if isinstance(A, Scale) else A, Eye)
-
-
-def _inverses_formed(roots: tuple[Expr, ...]) -> frozenset[Expr]:
-    """The inverses that some expression needs as a matrix, not only applied to another."""
-    formed: set[Expr] = set()
-
-    def note(A: Expr) -> None:
-        if isinstance(A, Scale | Transpose):
-            note(A.args[-1])
-        elif isinstance(A, Inverse):
-            formed.add(A)
-
-    for root in roots:
-        note(root)
-    for node in topological(*roots):
-        is_total = isinstance(node, Inner) and isinstance(node.args[0], Ones)
-        if is_total or isinstance(node, Product | Trace | Scale | Transpose | Kron):
-            continue
-        for arg in node.args:
-            note(arg)
-    return frozenset(formed)

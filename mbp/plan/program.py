@@ -11,28 +11,29 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import project
 from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
-from mbp.expr.nodes import Expr, Inner, Map, Number, Output, Product, Sum, Var
+from mbp.expr.nodes import Expr, Inner, Number, Output, Product, Sum, Var
 from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import declared, is_palindrome
 from mbp.invariants.vocabulary import VOCABULARY
+from mbp.plan.calls import is_svd
 from mbp.plan.complements import (
     complemented,
-    is_square,
     projected_squares,
     with_complements,
     with_squares,
 )
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph
-from mbp.plan.lower import Lowering, is_svd
+from mbp.plan.lower import Lowering
 from mbp.plan.multiples import Multiples
+from mbp.plan.norms import norms_of
 from mbp.plan.ranges import of_factors, projects
 from mbp.plan.residual import projected_factors, residual_form, with_residuals
 from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
 from mbp.plan.storage import with_narrow_products_turned, with_products_as_read
 from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
-from mbp.simplify import normal, simplify
+from mbp.simplify import simplify
 
 
 @dataclass(frozen=True)
@@ -158,13 +159,13 @@ def planned(
         graph,
         roots,
         frozenset(x for x in variables if x.name in vectors),
-        frozenset(A.args[0] for A in literal if isinstance(A, Output) and is_svd(A)),
+        frozenset(A.args[0] for A in literal if is_svd(A)),
         residuals,
         projected,
         left,
         frozenset(outputs.values()),
         forms_frames,
-        _norms(layer.outputs.values()),
+        norms_of(layer.outputs.values()),
     )
     lowered: dict[str, dict[str, Value]] = {}
     for kind, part in parts.items():
@@ -227,23 +228,6 @@ def planned(
 
 
 _FIRST_ORDER = "forward", "backward", "variation"
-
-
-def _norms(outputs: Iterable[Expr]) -> frozenset[Expr]:
-    """‖X‖² in normal form for the norms in the outputs, but for those with a pole at X = 0."""
-    spelled = [e for Y in outputs for e in (Y, simplify(Y))]
-    maps = [node for node in expressions_below(*spelled) if isinstance(node, Map)]
-    roots = {A for A in maps if A.name == "sqrt" and is_square(A.args[0])}
-    poles = {A.args[0] for A in maps if A.name in ("log", "sqrt") or _is_divided(A)}
-    return frozenset(normal(A.args[0]) for A in roots - poles)
-
-
-def _is_divided(A: Map) -> bool:
-    """Whether A is a power that is not known to be positive."""
-    if A.name != "pow":
-        return False
-    p = A.args[1]
-    return not (isinstance(p, Number) and p.value > 0)
 
 
 def _has_frame(parts: Iterable[Mapping[str, Value]]) -> bool:

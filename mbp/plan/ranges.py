@@ -10,10 +10,11 @@ import sympy as sp
 from mbp.decomposition import outputs_of
 from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
-from mbp.expr.nodes import Expr, Output, Sum, Var, fold, topological
+from mbp.expr.nodes import Expr, Output, Product, Sum, Var, fold, topological
 from mbp.expr.text import text
 from mbp.invariants.infer import is_
 from mbp.plan.graph import Graph, Spelling
+from mbp.plan.operands import Operands
 from mbp.plan.value import Form, Value, Word
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import normal, readable
@@ -47,20 +48,27 @@ class Ranges:
     otherwise by least squares where these do.
     """
 
-    def __init__(self, graph: Graph, outputs: Iterable[Expr], forms_frames: bool) -> None:
+    def __init__(
+        self, graph: Graph, operands: Operands, outputs: Iterable[Expr], forms_frames: bool
+    ) -> None:
         self._graph = graph
+        self._operands = operands
         self._inverted = {A.args[0] for A in topological(*outputs) if inverts(A)}
         self._forms_frames = forms_frames
         self._found: dict[Expr, Range] = {}
         self._fitted: list[tuple[Value, Value, Value, Range]] = []
 
-    def of(self, A: Expr, formed: Value) -> Range:
+    def of(self, A: Expr) -> Range:
+        """The range of A."""
+        return self._of(A, self._graph.dense(self._operands.value(A)))
+
+    def _of(self, A: Expr, formed: Value) -> Range:
         """The range of A, which is computed as `formed`."""
         if A not in self._found:
             turned, graph = build.transpose(A), self._graph
             is_wide = graph.size(A.rows) < graph.size(A.cols)
             if turned in self._found or (is_wide and not is_(A, "symmetric")):
-                other = self.of(turned, graph.transpose(formed))
+                other = self._of(turned, graph.transpose(formed))
                 self._found[A] = other.transposed(graph)
             else:
                 self._found[A] = self._new(A, formed)
@@ -112,7 +120,7 @@ class Ranges:
         graph.symmetric.add(N)
         Qt = graph.transpose(Q)
         if self._is_inverted(A):
-            graph.replace((Qt, Q), (graph.eye(p),))
+            graph.note_orthonormal(Q)
         self._scaled(formed, M, (Q, N))  # A M = Q N
         Mt, Vt = graph.transpose(M), graph.transpose(V)
         return Range((Q, N, Qt), (M, Qt), (V, Vt), (M, Mt), rank)
@@ -174,6 +182,21 @@ def of_factors(e: Expr) -> Expr:
         return same if isinstance(word, Sum) else word
 
     return fold(e, rebuilt)
+
+
+def by_classes(node: Output) -> Expr | None:
+    """The projector onto the range of E or of D E, or their generalised inverse, by class totals.
+
+    E is a partition and D a diagonal of positive entries.
+    """
+    if not has_range(node):
+        return None
+    *weights, E = node.args[0].args if isinstance(node.args[0], Product) else node.args
+    if not is_(E, "partition") or not all(is_(D, "diagonal") for D in weights):
+        return None
+    word = normal(node)
+    outputs = (A for A in topological(word) if isinstance(A, Output))
+    return None if any(map(has_range, outputs)) else word
 
 
 def has_range(node: Output) -> bool:

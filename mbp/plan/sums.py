@@ -1,4 +1,4 @@
-"""Sums of words: what they have in common is taken out before anything is multiplied."""
+"""Sums of words: common factors taken out, products distributed, whichever costs less."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from mbp.expr.dims import Dim
-from mbp.plan.algebra import numbered
+from mbp.plan.algebra import by_rank, numbered
 from mbp.plan.graph import Graph
 from mbp.plan.value import APPLIED, Form, Value, Word
 
@@ -27,14 +27,6 @@ class Term:
         return Term(
             self.word + other.word, self.number * other.number, self.scalars + other.scalars
         )
-
-    def power(self, n: int) -> Term:
-        """The product of n such terms without scalars."""
-        return Term(self.word * n, self.number**n)
-
-    def letters(self, graph: Graph) -> Word:
-        """The word with the number as a letter of its own, if it is not 1."""
-        return self.word if self.number == 1 else (graph.number(self.number), *self.word)
 
     def scaled(self, number: sp.Expr, scalars: Word) -> Term:
         """The term times numbers and scalars."""
@@ -129,6 +121,58 @@ def without_identities(word: Word) -> Word:
     """`word` without the identities in it, unless it is one."""
     kept = tuple(v for v in word if not (v.op == "ones" and v.form is Form.DIAGONAL))
     return kept or word[:1]
+
+
+def with_diagonals_gathered(terms: Iterable[Term]) -> list[Term]:
+    """The terms of a sum, like ones as one; inverses with one D⁻¹ as D⁻¹ − D⁻¹ W D⁻¹."""
+    terms = list(terms)
+    shared = Counter(term.word[0].args[0] for term in terms if _is_low_rank(term))
+    apart: list[Term] = []
+    for term in terms:
+        if _is_low_rank(term) and shared[term.word[0].args[0]] > 1:
+            diagonal, correction = by_rank(term.word[0])
+            apart.append(Term((diagonal,), term.number, term.scalars))
+            apart.append(Term(correction, -term.number, term.scalars))
+        else:
+            apart.append(term)
+    numbers: dict[tuple[Word, Word], sp.Expr] = {}
+    for term in apart:
+        key = term.word, term.scalars
+        numbers[key] = numbers.get(key, sp.Integer(0)) + term.number
+    return [Term(word, c, scalars) for (word, scalars), c in numbers.items() if c != 0]
+
+
+def _is_low_rank(term: Term) -> bool:
+    """Whether the term is a multiple of the inverse of a diagonal plus a low rank."""
+    return len(term.word) == 1 and term.word[0].form is Form.LOW_RANK_INVERSE
+
+
+def pays_to_distribute(
+    graph: Graph, before: Word, terms: list[Term], shape: tuple[Dim, Dim], after: Word
+) -> bool:
+    """Whether applying the terms of one m×n factor costs less than forming that factor.
+
+    They are applied in words of their own, or to a product of neighbours that they share.
+    """
+    rows, cols = shape
+    whole = graph.make("stand_in", data=(-1,), shape=shape)
+    apart = [without_identities((*before, *term.word, *after)) for term in terms]
+    formed = sum(graph.cost(term.word) for term in terms)
+    formed += graph.cost((*before, whole, *after))
+    costs = [sum(map(graph.cost, apart))]
+    for cut in range(1, len(after) + 1):
+        X = graph.make("stand_in", data=(-2,), shape=(cols, after[cut - 1].cols))
+        applied = graph.make("stand_in", data=(-3,), shape=(rows, X.cols))
+        words = [without_identities((*term.word, X)) for term in terms]
+        rest = (*before, applied, *after[cut:])
+        costs.append(graph.cost(after[:cut]) + sum(map(graph.cost, words)) + graph.cost(rest))
+    for cut in range(len(before)):
+        X = graph.make("stand_in", data=(-2,), shape=(before[cut].rows, rows))
+        applied = graph.make("stand_in", data=(-3,), shape=(X.rows, cols))
+        words = [without_identities((X, *term.word)) for term in terms]
+        rest = (*before[:cut], applied, *after)
+        costs.append(graph.cost(before[cut:]) + sum(map(graph.cost, words)) + graph.cost(rest))
+    return min(costs) < formed
 
 
 def _group(graph: Graph, words: dict[Word, sp.Expr]) -> list[Value]:
