@@ -103,20 +103,28 @@ class SecondQuotient(Quotient):
 
 @cache
 def value(g: sp.Expr) -> sp.Expr:
-    """g(x) in `scalar.X` and ZERO, without the cancellation of h(x)/x with h(0) = 0."""
+    """g(x) in `scalar.X` and ZERO, without the cancellation of a singularity at 0 that is none.
+
+    h(x)/x = h[x, 0] for h(0) = 0, and h(x)/x² = h[x, 0, 0] for h(0) = h′(0) = 0.
+    """
     if _is_rational(g) and g.subs(scalar.X, 0).has(sp.nan, sp.zoo):
         return sp.factor(sp.cancel(g))
     h = _numerator(g)
-    return g if h is None else _first(h, scalar.X, ZERO)
+    if h is not None:
+        return _first(h, scalar.X, ZERO)
+    h = _numerator(g, 2)
+    return g if h is None else _second(h, scalar.X, ZERO, ZERO)
 
 
-def _numerator(g: sp.Expr) -> sp.Expr | None:
-    """h with g(x) = h(x)/x, h(0) = 0 and h smooth there, where that is no rational function."""
+def _numerator(g: sp.Expr, q: int = 1) -> sp.Expr | None:
+    """h with g(x) = h(x)/x^q that vanishes q times at 0, where that is no rational function."""
     if _is_rational(g) or not g.subs(scalar.X, 0).has(sp.nan, sp.zoo):
         return None
-    h = sp.expand_mul(g * scalar.X)
-    slope = sp.diff(h, scalar.X).subs(scalar.X, 0)
-    return h if h.subs(scalar.X, 0) == 0 and not slope.has(sp.nan, sp.zoo, sp.oo) else None
+    terms = sp.Add.make_args(sp.expand_mul(g * scalar.X**q))
+    h = sp.Add(*(sp.cancel(term) if _is_rational(term) else term for term in terms))
+    *vanishing, last = (sp.diff(h, scalar.X, k).subs(scalar.X, 0) for k in range(q + 1))
+    is_smooth = not last.has(sp.nan, sp.zoo, sp.oo)
+    return h if is_smooth and all(sp.simplify(c) == 0 for c in vanishing) else None
 
 
 @cache
@@ -132,6 +140,13 @@ def first(g: sp.Expr) -> sp.Expr:
         return _first(g, X1, X2)
     inner, ends = _first(h, X1, X2), [_first(h, x, ZERO) for x in (X1, X2)]
     return AnchoredQuotient(inner, *ends, X1, X2)
+
+
+def slope(g: sp.Expr) -> sp.Expr:
+    """g′(x) in `scalar.X` and ZERO, without the cancellation of h(x)/x with h(0) = 0."""
+    if _numerator(g) is None:
+        return scalar.derivative(g)
+    return first(g).subs({X1: scalar.X, X2: scalar.X}, simultaneous=True)
 
 
 @cache

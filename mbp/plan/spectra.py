@@ -69,7 +69,7 @@ class Spectra:
         inner = [self._in_frame(X, spectrum.U) for X in node.directions]
         if node.order == 1:
             if inner[0].form is Form.DIAGONAL:
-                slope = scalar.derivative(node.g)
+                slope = divided.slope(node.g)
                 column = graph.entrywise(slope, {scalar.X: at, **symbols}, (n, ONE))
                 return spectrum.turned(graph, graph.hadamard(graph.diagonal(column), inner[0]))
             points = {divided.X1: at, divided.X2: graph.transpose(at)}
