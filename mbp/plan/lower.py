@@ -401,9 +401,10 @@ class Lowering:
     def _map(self, node: Map) -> Value:
         A = self.value(node.args[0])
         if (norm := norm_power(node, self._norms)) is not None:
-            square = self.value(norm.square)
-            nowhere_zero = self.graph.make("zero_as_infinite", square, shape=square.shape)
-            return self.graph.power(nowhere_zero, self.graph.number(norm.p))
+            graph, square = self.graph, self.value(norm.square)
+            nowhere_zero = graph.make("zero_as_infinite", square, shape=square.shape)
+            power = graph.power(nowhere_zero, graph.number(norm.p))
+            return graph.scale(graph.number(sp.Integer(norm.sign)), power)
         if node.name == "pow":
             p = self.value(node.args[1])
             if A.form is Form.DIAGONAL and p.op == "number" and p.data[0] > 0:

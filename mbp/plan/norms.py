@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 import sympy as sp
 
+from mbp.expr import build
 from mbp.expr.nodes import Expr, Map, Number, topological
+from mbp.invariants.infer import is_
 from mbp.plan.complements import is_square, ratio
 from mbp.simplify import normal, simplify
 
 
 class NormPower(NamedTuple):
-    """‖X‖²ᵖ with p < 0."""
+    """±‖X‖²ᵖ with p < 0, up to a positive number."""
 
+    sign: int
     square: Expr
     p: sp.Expr
 
@@ -41,8 +44,13 @@ def norm_power(node: Map, norms: frozenset[Expr]) -> NormPower | None:
     if p > 0:
         return None
     expanded = normal(X)
-    found = any(ratio(expanded, norm) is not None for norm in norms)
-    return NormPower(X, p) if found else None
+    ratios = (ratio(expanded, norm) for norm in norms)
+    c = next((c for c in ratios if c is not None), None)
+    if c is None:
+        return None
+    if is_(c, "positive"):
+        return NormPower(1, X, p)
+    return NormPower(-1 if p % 2 else 1, build.negate(X), p) if p.is_Integer else None
 
 
 def _is_divided(A: Map) -> bool:
