@@ -16,20 +16,12 @@ from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import declared
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.calls import is_svd
-from mbp.plan.complements import (
-    complemented,
-    projected_squares,
-    with_complements,
-    with_squares,
-)
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph
 from mbp.plan.lower import Lowering
-from mbp.plan.multiples import Multiples
 from mbp.plan.norms import norms_of
-from mbp.plan.ranges import of_factors
+from mbp.plan.passes import spelled
 from mbp.plan.ranks import compared_ranges, decides_rank, factors_among, has_frame, ranked
-from mbp.plan.residual import projected_factors, residual_form, with_residuals
 from mbp.plan.saving import saved_values
 from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
 from mbp.plan.sizes import representative_sizes
@@ -121,57 +113,32 @@ def planned(
     """
     layer = derivation.definition
     vectors = vector_names(derivation, second)
-    squares, residuals = projected_squares(layer.outputs.values())
-    outputs: dict[str, Expr] = {}
-    multiples = Multiples()
-    for name, Y in layer.outputs.items():
-        spelled, formed = residual_form(with_squares(Y, squares))
-        outputs[name] = multiples.rewritten(spelled if formed or squares else simplify(Y))
-        residuals |= {multiples.rewritten(R) for R in formed}
-    parts = {
-        "forward": outputs,
+    others = {
         "backward": {name: split(gradient) for name, gradient in derivation.gradients.items()},
-        "variation": dict(_for_any_tangent(derivation)),
+        "variation": _for_any_tangent(derivation),
     }
     variables = [*layer.inputs.values(), *derivation.cotangents.values()]
     if second is not None:
-        parts["second"] = dict(second.gradients)
-        parts["second_variation"] = dict(_for_any_tangent(second))
+        others["second"] = second.gradients
+        others["second_variation"] = _for_any_tangent(second)
         variables += [*second.definition.inputs.values(), *second.cotangents.values()]
     bound, compared = compared_ranges(tuple(layer.outputs.values())) or (None, {})
     if compared:
-        parts["ranges"] = dict(compared)
-    for part in parts.values():
-        for name, expr in part.items():
-            expr = with_squares(of_factors(expr), squares)
-            part[name], formed = with_residuals(multiples.rewritten(expr))
-            residuals |= formed
-    left = complemented(expr for part in parts.values() for expr in part.values())
-    if left:
-        forms_frames = True
-        parts = {
-            kind: {name: with_complements(expr) for name, expr in part.items()}
-            for kind, part in parts.items()
-        }
+        others["ranges"] = compared
+    passes = spelled(layer.outputs, others)
+    forms_frames = forms_frames or bool(passes.complemented)
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
-    roots = [expr for part in parts.values() for expr in part.values()]
-    projected = projected_factors(roots, left)
-    residuals |= {build.matmul(C, *X) for C, words in projected.items() for X in words}
     literal = expressions_below(*layer.outputs.values())
     lowering = Lowering(
         graph,
-        roots,
+        passes,
         frozenset(x for x in variables if x.name in vectors),
         frozenset(A.args[0] for A in literal if is_svd(A)),
-        residuals,
-        projected,
-        left,
-        frozenset(outputs.values()),
         forms_frames,
         norms_of(layer.outputs.values()),
     )
     lowered: dict[str, dict[str, Value]] = {}
-    for kind, part in parts.items():
+    for kind, part in passes.expressions.items():
         if kind == "variation" and not forms_frames and has_frame(lowered.values()):
             return planned(derivation, second, sizes, has_lu, forms_frames=True)
         if kind not in _FIRST_ORDER:
@@ -210,7 +177,7 @@ def planned(
         second_derivation=second,
         decomposed=tuple(
             A
-            for A in expressions_below(*outputs.values())
+            for A in expressions_below(*passes.outputs)
             if isinstance(A, Output) and A.args[0] not in lowering.framed
         ),
         vectors=vectors,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from functools import lru_cache
 
-import sympy as sp
-
 from mbp.expr import build
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Frechet, topological
@@ -15,29 +13,13 @@ from mbp.simplify import node_forms as node_forms  # registers what each node do
 from mbp.simplify.length import length, shortest
 from mbp.simplify.reading import read, read_form, spread_sign
 from mbp.simplify.spectral import collapsed
-from mbp.simplify.words import (
-    Form,
-    content,
-    forget,
-    forget_when_full,
-    form,
-    operands,
-    times_number,
-)
+from mbp.simplify.words import Form, forget, forget_when_full, form, operands
 
 
 def normal(e: Expr) -> Expr:
     """The normal form of `e`: a sum of words, reduced by property; equal to `e` everywhere."""
     forget_when_full()
     return form(e).expression()
-
-
-def primitive(e: Expr) -> tuple[sp.Expr, Expr]:
-    """c and a normal form E with e = c E, the same E for all multiples of e by numbers."""
-    forget_when_full()
-    total = form(e)
-    c = content(total)
-    return build.number(c).data[0], times_number(1 / c, total).expression()
 
 
 def readable(e: Expr) -> Expr:
