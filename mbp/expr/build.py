@@ -191,6 +191,15 @@ def coefficient(A: Expr) -> tuple[Expr, Expr]:
     return number(1), A
 
 
+def difference(e: Expr) -> tuple[Expr, Expr, Expr] | None:
+    """(c, X, Y) of e = c (X − Y), X in front; None for what is no such sum."""
+    terms = [coefficient(term) for term in e.args] if isinstance(e, Sum) else []
+    if len(terms) != 2 or terms[0][0] is not negate(terms[1][0]):
+        return None
+    (c, X), (_, Y) = terms
+    return c, X, Y
+
+
 def scalar_factors(c: Expr) -> tuple[sp.Expr, list[Expr]]:
     """The rational number and the remaining scalar factors whose product is `c`."""
     if isinstance(c, Number) and c.value.is_Rational:

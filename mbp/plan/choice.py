@@ -16,8 +16,9 @@ from mbp.expr.nodes import Expr
 from mbp.invariants.infer import declared
 from mbp.plan.cost import LayerCost, plan_cost
 from mbp.plan.kronecker import of_kronecker
-from mbp.plan.program import SIDE, Plan, Wide, planned, representative_sizes
+from mbp.plan.program import Plan, Wide, planned
 from mbp.plan.push_through import Pushed, pushed_through
+from mbp.plan.sizes import SIDE, representative_sizes
 
 
 def plan(

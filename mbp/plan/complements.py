@@ -64,7 +64,7 @@ def with_complements(e: Expr) -> Expr:
             c, word = _less_than_identity(factor)
             keeps = len(word) == 2 and all(map(is_range, word))
             if keeps and normal(build.matmul(word[0], args[k + 1])) is normal(args[k + 1]):
-                product = build.matmul(word[0], _complement(word[1]))
+                product = build.matmul(word[0], complement_of(word[1]))
                 return build.matmul(*args[:k], build.scale(c, product), *args[k + 1 :])
         return build.rebuild(node, args)
 
@@ -93,14 +93,20 @@ def complemented(roots: Iterable[Expr]) -> frozenset[Expr]:
 
 def _less_than_identity(e: Expr) -> tuple[Expr, Letters]:
     """c and the factors of A for c (I − A), none for what is no such difference."""
-    terms = [build.coefficient(term) for term in e.args] if isinstance(e, Sum) else []
-    for (c, X), (other, Y) in (terms, terms[::-1]) if len(terms) == 2 else ():
-        if isinstance(X, Eye) and c is build.negate(other):
-            return c, Y.args if isinstance(Y, Product) else (Y,)
+    c, X, Y = build.difference(e) or (build.number(1), e, e)
+    if isinstance(X, Eye) and not isinstance(Y, Eye):
+        return c, _factors(Y)
+    if isinstance(Y, Eye) and not isinstance(X, Eye):
+        return build.negate(c), _factors(X)
     return build.number(1), ()
 
 
-def _complement(P: Expr) -> Expr:
+def _factors(X: Expr) -> Letters:
+    return X.args if isinstance(X, Product) else (X,)
+
+
+def complement_of(P: Expr) -> Expr:
+    """I − P."""
     return build.subtract(build.eye(P.rows), P)
 
 
@@ -142,7 +148,7 @@ def _words(S: Expr) -> Words:
     words: dict[Letters, Expr] = {}
     for term in S.args if isinstance(S, Sum) else (S,):
         c, X = build.coefficient(simplify(term))
-        words[() if isinstance(X, Eye) else X.args if isinstance(X, Product) else (X,)] = c
+        words[() if isinstance(X, Eye) else _factors(X)] = c
     return words
 
 
@@ -161,7 +167,7 @@ def _apart(words: Words) -> Words | None:
         ends = dict.fromkeys(word[end] if word else None for word in words)
         P = next((A for A in ends if A is not None and is_range(A)), None)
         if P is not None and len(ends) > 1:
-            within, left = (_apart(_times(words, A, end)) for A in (P, _complement(P)))
+            within, left = (_apart(_times(words, A, end)) for A in (P, complement_of(P)))
             return None if within is None or left is None else {**within, **left}
     return None
 
@@ -182,7 +188,7 @@ def _times(words: Words, A: Expr, end: int) -> Words:
 def _opposite(A: Expr) -> Expr:
     """I − A for a projector or a complement A."""
     found = complement(A)
-    return found[1] if found is not None else _complement(A)
+    return found[1] if found is not None else complement_of(A)
 
 
 def _is_idempotent(A: Expr) -> bool:
@@ -208,7 +214,7 @@ def _factored(words: Words) -> Words | None:
     if len(words) != 2 or len(rest) != 1 or words[rest[0]] is not build.negate(c):
         return None
     P, *others = rest[0]
-    return None if others or not is_range(P) else {(*before, _complement(P), *after): c}
+    return None if others or not is_range(P) else {(*before, complement_of(P), *after): c}
 
 
 def _shared(words: Words, end: int) -> Expr | None:

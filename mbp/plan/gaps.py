@@ -21,8 +21,8 @@ from mbp.expr.nodes import (
     Inverse,
     Kernel,
     col,
+    fold,
     row,
-    topological,
 )
 from mbp.simplify.words import Form, Word, form
 
@@ -32,13 +32,12 @@ _MEAN = sp.Symbol("mean", real=True)
 
 def split(root: Expr) -> Expr:
     """The expression with every kernel over a simple gap split."""
-    done: dict[Expr, Expr] = {}
-    for node in topological(root):
-        args = tuple(done[arg] for arg in node.args)
-        same = all(a is b for a, b in zip(args, node.args))
-        rebuilt = node if same else build.rebuild(node, args)
-        done[node] = _split(rebuilt) if isinstance(rebuilt, Hadamard) else rebuilt
-    return done[root]
+
+    def rebuilt(node: Expr, args: tuple[Expr, ...]) -> Expr:
+        same = build.rebuild(node, args)
+        return _split(same) if isinstance(same, Hadamard) else same
+
+    return fold(root, rebuilt)
 
 
 def _split(node: Hadamard) -> Expr:

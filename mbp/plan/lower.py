@@ -52,9 +52,10 @@ from mbp.plan.graph import Graph
 from mbp.plan.inverses import Inverses
 from mbp.plan.kernels import kernel
 from mbp.plan.norms import norm_power
+from mbp.plan.passes import Passes
 from mbp.plan.powers import in_powers_only, in_products, integer_power, is_cheap_along
 from mbp.plan.ranges import Ranges, by_classes, has_range, projects
-from mbp.plan.residual import Projected, by_residuals
+from mbp.plan.residual import by_residuals
 from mbp.plan.spectra import Spectra
 from mbp.plan.sums import Term, assembled, pays_to_distribute, with_diagonals_gathered
 from mbp.plan.value import APPLIED_SQUARE, Form, Value, Word
@@ -65,49 +66,42 @@ class Lowering:
 
     `vectors` are the variables that the caller passes as the vector of a diagonal; `by_svd` are
     matrices X whose XᵀX takes its spectrum from the singular values of X, not from XᵀX itself.
-    `framed` are those of them of which only σ and V are used: they may be wide. `residuals` are
-    differences that are formed, because what they expand to would cancel; those of `projected`
-    wherever they occur in a product; of the projectors in `complemented` I − Π is applied, not
-    expanded. `outputs` are the layer's own outputs. `forms_frames`: an
-    orthonormal frame of each range is formed, where otherwise least squares do what they can.
-    `norms` are squares of norms, in normal form, whose roots have the derivative 0 at 0.
+    With `forms_frames` an orthonormal frame of each range is formed, where otherwise least squares
+    do what they can. `norms` are squares of norms, in normal form, whose roots have the derivative
+    0 at 0.
     """
 
     def __init__(
         self,
         graph: Graph,
-        roots: Iterable[Expr],
+        passes: Passes,
         vectors: frozenset[Var],
         by_svd: frozenset[Expr],
-        residuals: frozenset[Expr],
-        projected: Projected,
-        complemented: frozenset[Expr],
-        outputs: frozenset[Expr],
         forms_frames: bool,
         norms: frozenset[Expr],
     ) -> None:
         self.graph = graph
-        roots = tuple(roots)
+        self._passes = passes
+        roots = passes.roots
         self.framed = by_svd - {
             A.args[0]
             for A in topological(*roots)
             if isinstance(A, Output) and is_svd(A) and position(A) == 0
         }
+        """Those of `by_svd` of which only σ and V are used: they may be wide."""
         self._vectors = vectors
-        self._residuals = residuals
-        self._projected = projected
-        self._complemented = complemented
         self._norms = norms
-        self.ranges = Ranges(graph, self, outputs, forms_frames)
+        self.ranges = Ranges(graph, self, passes.outputs, forms_frames)
         self._nodes = frozenset(topological(*roots))
         self._done: dict[Expr, Value] = {}
         self._in_frame_only = _in_frame_only(roots)
         self._in_powers_only = in_powers_only(roots)
-        decomposed = _decomposed(outputs) - self._in_powers_only
+        decomposed = _decomposed(passes.outputs) - self._in_powers_only
         self._spectra = Spectra(graph, self, by_svd)
         self._inverses = Inverses(graph, self, self._spectra, self.ranges, roots, decomposed)
         self._words: dict[Expr, list[Term]] = {}
         self.hints: dict[Value, str] = {}
+        """What values are called where they are given a name."""
 
     def value(self, node: Expr) -> Value:
         """The value of an expression; raises MbpError for what no target computes."""
@@ -214,7 +208,7 @@ class Lowering:
     def terms(self, node: Expr) -> list[Term]:
         """`node` as a sum of words; a product is distributed over a sum where that is cheaper."""
         if node not in self._words:
-            whole = node in self._residuals
+            whole = node in self._passes.residuals
             self._words[node] = [Term((self.value(node),))] if whole else self._new_terms(node)
         return self._words[node]
 
@@ -294,7 +288,7 @@ class Lowering:
     def _complement(self, node: Expr) -> Term | None:
         """±(I − Π) as one letter, where it is not to be expanded."""
         found = complement(node)
-        if found is None or found[1] not in self._complemented:
+        if found is None or found[1] not in self._passes.complemented:
             return None
         sign, P = found
         return Term((self.graph.complement(self._projector(P)),), sp.Integer(sign))
@@ -313,9 +307,9 @@ class Lowering:
 
     def _product_terms(self, node: Product) -> list[Term]:
         sign, factors = 1, node.args
-        if node not in self._residuals:
-            sign, factors = by_residuals(factors, self._projected)
-        sums = (F for F in factors if F not in self._residuals)
+        if node not in self._passes.residuals:
+            sign, factors = by_residuals(factors, self._passes.projected)
+        sums = (F for F in factors if F not in self._passes.residuals)
         nested = next(filter(_is_nested, sums), None)
         if sign == 1 and nested is not None and ONE in node.shape:
             k = factors.index(nested)

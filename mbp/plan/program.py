@@ -11,25 +11,20 @@ from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import project
 from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
-from mbp.expr.nodes import Expr, Inner, Number, Output, Product, Sum, Var
+from mbp.expr.nodes import Expr, Output, Var
 from mbp.expr.nodes import topological as expressions_below
-from mbp.invariants.infer import declared, is_palindrome
+from mbp.invariants.infer import declared
 from mbp.invariants.vocabulary import VOCABULARY
 from mbp.plan.calls import is_svd
-from mbp.plan.complements import (
-    complemented,
-    projected_squares,
-    with_complements,
-    with_squares,
-)
 from mbp.plan.gaps import split
 from mbp.plan.graph import Graph
 from mbp.plan.lower import Lowering
-from mbp.plan.multiples import Multiples
 from mbp.plan.norms import norms_of
-from mbp.plan.ranges import of_factors, projects
-from mbp.plan.residual import projected_factors, residual_form, with_residuals
+from mbp.plan.passes import spelled
+from mbp.plan.ranks import compared_ranges, decides_rank, factors_among, has_frame, ranked
+from mbp.plan.saving import saved_values
 from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
+from mbp.plan.sizes import representative_sizes
 from mbp.plan.storage import with_narrow_products_turned, with_products_as_read
 from mbp.plan.thin_sums import with_joined_factors
 from mbp.plan.value import Form, Value, topological
@@ -118,58 +113,33 @@ def planned(
     """
     layer = derivation.definition
     vectors = vector_names(derivation, second)
-    squares, residuals = projected_squares(layer.outputs.values())
-    outputs: dict[str, Expr] = {}
-    multiples = Multiples()
-    for name, Y in layer.outputs.items():
-        spelled, formed = residual_form(with_squares(Y, squares))
-        outputs[name] = multiples.rewritten(spelled if formed or squares else simplify(Y))
-        residuals |= {multiples.rewritten(R) for R in formed}
-    parts = {
-        "forward": outputs,
+    others = {
         "backward": {name: split(gradient) for name, gradient in derivation.gradients.items()},
-        "variation": dict(_for_any_tangent(derivation)),
+        "variation": _for_any_tangent(derivation),
     }
     variables = [*layer.inputs.values(), *derivation.cotangents.values()]
     if second is not None:
-        parts["second"] = dict(second.gradients)
-        parts["second_variation"] = dict(_for_any_tangent(second))
+        others["second"] = second.gradients
+        others["second_variation"] = _for_any_tangent(second)
         variables += [*second.definition.inputs.values(), *second.cotangents.values()]
     bound, compared = compared_ranges(tuple(layer.outputs.values())) or (None, {})
     if compared:
-        parts["ranges"] = dict(compared)
-    for part in parts.values():
-        for name, expr in part.items():
-            expr = with_squares(of_factors(expr), squares)
-            part[name], formed = with_residuals(multiples.rewritten(expr))
-            residuals |= formed
-    left = complemented(expr for part in parts.values() for expr in part.values())
-    if left:
-        forms_frames = True
-        parts = {
-            kind: {name: with_complements(expr) for name, expr in part.items()}
-            for kind, part in parts.items()
-        }
+        others["ranges"] = compared
+    passes = spelled(layer.outputs, others)
+    forms_frames = forms_frames or bool(passes.complemented)
     graph = Graph(representative_sizes(derivation, sizes), has_lu)
-    roots = [expr for part in parts.values() for expr in part.values()]
-    projected = projected_factors(roots, left)
-    residuals |= {build.matmul(C, *X) for C, words in projected.items() for X in words}
     literal = expressions_below(*layer.outputs.values())
     lowering = Lowering(
         graph,
-        roots,
+        passes,
         frozenset(x for x in variables if x.name in vectors),
         frozenset(A.args[0] for A in literal if is_svd(A)),
-        residuals,
-        projected,
-        left,
-        frozenset(outputs.values()),
         forms_frames,
         norms_of(layer.outputs.values()),
     )
     lowered: dict[str, dict[str, Value]] = {}
-    for kind, part in parts.items():
-        if kind == "variation" and not forms_frames and _has_frame(lowered.values()):
+    for kind, part in passes.expressions.items():
+        if kind == "variation" and not forms_frames and has_frame(lowered.values()):
             return planned(derivation, second, sizes, has_lu, forms_frames=True)
         if kind not in _FIRST_ORDER:
             lowering.ranges.form_frames()
@@ -195,9 +165,9 @@ def planned(
     forward = set(topological(lowered["forward"].values()))
     everything = topological(value for part in lowered.values() for value in part.values())
     forward |= {v for v in everything if v.op == "item" and v.args[0] in forward}
-    saved = _saved(lowered["backward"].values(), frozenset(forward))
+    saved = saved_values(lowered["backward"].values(), frozenset(forward))
     deciding = [v for v in topological(lowered["forward"].values()) if decides_rank(v)]
-    ranges = _program(lowered.get("ranges") or _ranked(graph, deciding))
+    ranges = _program(lowered.get("ranges") or ranked(graph, deciding))
 
     def program(kind: str, known: Iterable[Value] = saved) -> Program | None:
         return _program(lowered[kind], frozenset(known)) if kind in lowered else None
@@ -207,7 +177,7 @@ def planned(
         second_derivation=second,
         decomposed=tuple(
             A
-            for A in expressions_below(*outputs.values())
+            for A in expressions_below(*passes.outputs)
             if isinstance(A, Output) and A.args[0] not in lowering.framed
         ),
         vectors=vectors,
@@ -223,17 +193,11 @@ def planned(
         ranges=ranges if ranges.results else None,
         compared=compared,
         bound=bound,
-        factors=_as_factors(ranges, deciding),
+        factors=factors_among(ranges.results, deciding),
     )
 
 
 _FIRST_ORDER = "forward", "backward", "variation"
-
-
-def _has_frame(parts: Iterable[Mapping[str, Value]]) -> bool:
-    """Whether the parts form the frame of a range, which then serves them all."""
-    below = topological(v for part in parts for v in part.values())
-    return any(v.op == "orthogonal_frame" and _is_of_factor(v) for v in below)
 
 
 def _programs(parts: Mapping[str, Mapping[str, Value]]) -> list[tuple[Value, ...]]:
@@ -263,67 +227,6 @@ def _for_any_tangent(derivation: Derivation) -> Mapping[str, Expr]:
     }
 
 
-def decides_rank(v: Value) -> bool:
-    """Whether the run-time tolerance for the rank is applied to the value's operand."""
-    named = v.op == "call" and ("rtol", "rtol") in v.data[1]
-    return named or v.op in ("orthogonal_frame", "right_frame", "range_frame")
-
-
-def _as_factors(ranges: Program, deciding: Iterable[Value]) -> frozenset[str]:
-    """The ranges whose tolerance is that of a factor: its rank counts down to √eps."""
-    deciders = {v.args[0]: v for v in deciding}
-    found = set()
-    for name, A in ranges.results.items():
-        tests = [deciders[A]] if A in deciders else list(deciders.values())
-        if tests and all(_is_of_factor(v) for v in tests):
-            found.add(name)
-    return frozenset(found)
-
-
-def _is_of_factor(v: Value) -> bool:
-    """Whether only the range of the value's operand matters, not its generalised inverse."""
-    return v.op == "right_frame" or (v.op == "orthogonal_frame" and not v.data[0])
-
-
-def _ranked(graph: Graph, deciding: Iterable[Value]) -> dict[str, Value]:
-    """The matrices that a tolerance for the rank is applied to."""
-    matrices = dict.fromkeys(v.args[0] for v in deciding)
-    return {f"A{k}": graph.dense(A) for k, A in enumerate(matrices, start=1)}
-
-
-def compared_ranges(outputs: tuple[Expr, ...]) -> tuple[sp.Expr, Mapping[str, Expr]] | None:
-    """c and matrices with the ranges W and Ψ, where the only output is c ‖Π_W − Π_Ψ‖² (50), (59).
-
-    Ranges of unequal rank have the distance 1 at least (66), so that an output below c > 0
-    proves that the ranks are equal.
-    """
-    if len(outputs) != 1:
-        return None
-    c, whole = build.coefficient(outputs[0])
-    if not (isinstance(c, Number) and c.value > 0):
-        return None
-    if not (isinstance(whole, Inner) and whole.args[0] is whole.args[1]):
-        return None
-    terms = whole.args[0].args if isinstance(whole.args[0], Sum) else ()
-    found = [build.coefficient(term) for term in terms]
-    if len(found) != 2 or {c for c, _ in found} != {build.number(1), build.number(-1)}:
-        return None
-    if not all(isinstance(P, Output) and projects(P) for _, P in found):
-        return None
-    W, Psi = (_range_of(P) for _, P in found)
-    return c.value, {"W": W, "Psi": Psi}
-
-
-def _range_of(P: Expr) -> Expr:
-    """A matrix with the range of the projector P, as thin as its simplified form shows."""
-    P = simplify(P)
-    if isinstance(P, Output):
-        return P.args[0]
-    if isinstance(P, Product) and is_palindrome(P.args):
-        return build.matmul(*P.args[: len(P.args) // 2])  # X M Xᵀ with M definite
-    return P
-
-
 def vector_names(derivation: Derivation, second: Derivation | None) -> frozenset[str]:
     """The inputs, results and cotangents that are passed as the vector of a diagonal."""
     layer = derivation.definition
@@ -335,91 +238,6 @@ def vector_names(derivation: Derivation, second: Derivation | None) -> frozenset
         if second is not None and name in names:
             names |= {f"grad_{name}", second.cotangents[f"grad_{name}"].name}
     return frozenset(names)
-
-
-def representative_sizes(
-    derivation: Derivation, sizes: Mapping[str, int] | None = None
-) -> dict[sp.Symbol, int]:
-    """A size for each dimension: rows of tall inputs large, classes of a partition few.
-
-    Inputs are taken to be tall, unless of full row rank, so that X (m×n) and B (n×k) make m the
-    largest and k the least; where two contradict each other the first is believed.
-    """
-    inputs = list(derivation.definition.inputs.values())
-    used = {n for x in inputs for n in x.shape if n.is_Symbol}
-    for node in expressions_below(*derivation.definition.outputs.values()):
-        used |= node.rows.free_symbols | node.cols.free_symbols
-    narrower: dict[sp.Symbol, set[sp.Symbol]] = {n: set() for n in used}
-    classes: set[sp.Symbol] = set()
-    for x in inputs:
-        rows, cols = x.shape[::-1] if "full_row_rank" in x.properties else x.shape
-        if rows != cols and rows.is_Symbol and cols != ONE:
-            narrower[rows] |= {n for n in cols.free_symbols if not _is_below(narrower, n, rows)}
-            if "partition" in x.properties:
-                classes |= cols.free_symbols
-
-    def height(n: sp.Symbol) -> int:
-        return max((1 + height(k) for k in narrower[n]), default=0)
-
-    chosen = {n: SIDE * _TALL ** height(n) for n in used}
-    chosen |= dict.fromkeys(classes, _CLASSES)
-    return {n: (sizes or {}).get(n.name, chosen[n]) for n in chosen}
-
-
-def _is_below(narrower: Mapping[sp.Symbol, set[sp.Symbol]], n: sp.Symbol, rows: sp.Symbol) -> bool:
-    """Whether `rows` is known to be no larger than n."""
-    return n == rows or any(_is_below(narrower, k, rows) for k in narrower[n])
-
-
-SIDE, _TALL, _CLASSES = 64, 16, 8
-"""The sizes that programs are ordered at: a matrix's side, rows over columns, classes."""
-
-
-_VIEWS = (
-    "transpose", "reshape", "as_column", "as_diagonal", "column", "ones", "zeros", "eye", "number",
-    "size",
-)  # fmt: skip
-
-
-def _saved(roots: Iterable[Value], forward: frozenset[Value]) -> tuple[Value, ...]:
-    """The values of the forward pass that `roots` need directly, views and constants aside."""
-    saved: dict[Value, None] = {}
-    seen: set[Value] = set()
-    stack = list(roots)
-    while stack:
-        value = stack.pop()
-        if value in seen:
-            continue
-        seen.add(value)
-        free = value.op in _VIEWS or value.form in (Form.CALL, Form.NUMBER) or _is_read(value)
-        if value in forward and not free:
-            saved[value] = None
-        else:
-            stack.extend(reversed(value.args))
-    return _without_recomputed(saved)
-
-
-_CHEAP = ("scale_rows", "scale_cols", "scale", "power", "multiply", "spread", "nonnegative")
-
-
-def _without_recomputed(saved: Mapping[Value, None]) -> tuple[Value, ...]:
-    """`saved` without what a pass over other saved values and inputs gives again."""
-    kept = dict(saved)
-    for value in sorted(saved, key=lambda v: -v.serial):
-        if value.op in _CHEAP and all(_is_at_hand(arg, kept) for arg in value.args):
-            del kept[value]
-    return tuple(kept)
-
-
-def _is_at_hand(value: Value, kept: Mapping[Value, None]) -> bool:
-    if value in kept or value.op == "input" or value.form is Form.NUMBER or _is_read(value):
-        return True
-    return value.op in _VIEWS + _CHEAP and all(_is_at_hand(arg, kept) for arg in value.args)
-
-
-def _is_read(value: Value) -> bool:
-    """Whether the value is a part of an input, cheaper to take again than to keep."""
-    return value.op == "part" and value.args[0].op == "input"
 
 
 def _program(

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 
 from mbp.expr import build
-from mbp.expr.nodes import Expr, Inner, Output, Product, Sum, Trace, fold, topological
+from mbp.expr.nodes import Expr, Inner, Number, Output, Product, Sum, Trace, fold, topological
 from mbp.invariants.infer import is_, is_palindrome
-from mbp.plan.complements import is_range
+from mbp.plan.complements import complement_of, is_range
 from mbp.simplify import normal, simplify
 
 Projected = Mapping[Expr, Mapping[tuple[Expr, ...], None]]
@@ -72,7 +72,7 @@ def projected_factors(roots: Iterable[Expr], complemented: frozenset[Expr]) -> P
 
     But for the complements of `complemented`, which are applied as they stand.
     """
-    kept = {build.subtract(build.eye(P.rows), P) for P in complemented}
+    kept = set(map(complement_of, complemented))
     found: dict[Expr, dict[tuple[Expr, ...], None]] = {}
     for node in topological(*roots):
         if not isinstance(node, Product):
@@ -116,10 +116,10 @@ def _is_projected(e: Expr) -> bool:
     _, e = build.coefficient(e)
     if not isinstance(e, Sum):
         return isinstance(e, Product) and any(_projecting(e.args))
-    terms = [build.coefficient(term) for term in e.args]
-    if len(terms) != 2 or terms[0][0] is not build.negate(terms[1][0]):
+    found = build.difference(e)
+    if found is None:
         return False
-    (_, first), (_, second) = terms
+    _, first, second = found
     for X, PX in ((first, second), (second, first)):
         word, factors = X.args if isinstance(X, Product) else (X,), PX.args
         n = len(factors) - len(word)
@@ -159,16 +159,17 @@ def _projections(term: Expr) -> Iterator[tuple[Expr, Expr]]:
         if not is_odd:
             yield X, build.subtract(X, build.matmul(P, X))
         elif is_range(P) and is_range(around[half]):
-            yield X, build.matmul(build.subtract(build.eye(P.rows), P), X)
+            yield X, build.matmul(complement_of(P), X)
 
 
 def _projector_distance(difference: Sum) -> tuple[Expr, Expr] | None:
     """‖P − Q‖² and its residual, for a difference of two projectors of which one is thin."""
-    terms = [build.coefficient(term) for term in difference.args]
-    opposite = {c for c, _ in terms} == {build.number(1), build.number(-1)}
-    if len(terms) != 2 or not opposite or not all(is_(P, "projector") for _, P in terms):
+    found = build.difference(difference)
+    if found is None or not isinstance(found[0], Number) or abs(found[0].value) != 1:
         return None
-    (_, first), (_, second) = terms
+    _, first, second = found
+    if not (is_(first, "projector") and is_(second, "projector")):
+        return None
     for literal, other in ((first, second), (second, first)):
         P, Q = simplify(literal), normal(other)
         if isinstance(P, Output) and isinstance(Q, Product) and is_palindrome(Q.args):
