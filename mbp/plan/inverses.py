@@ -141,7 +141,8 @@ class Inverses:
     def _frame(self, P: Output) -> tuple[Expr, ...]:
         """Q, N, Qᵀ of a projector Π_A = Q N Qᵀ whose A (m×d) has fewer columns than rows.
 
-        Those of a partition are E, (EᵀE)⁻¹, Eᵀ.
+        Q is m×d and N d×d, with zeros where A has more columns than rows after all. Those of a
+        partition are E, (EᵀE)⁻¹, Eᵀ.
         """
         A, word, graph = P.args[0], by_classes(P), self._graph
         if word is not None:
@@ -149,6 +150,7 @@ class Inverses:
         if not projects(P) or graph.size(A.cols) >= graph.size(A.rows):
             return (P,)
         Q, N, _ = graph.in_full(self._ranges.of(A).projector)
+        Q, N = (graph.make("padded", X, shape=X.shape) for X in (Q, N))
         named = self._operands.named
         frame, middle = named(f"Q({text(A)})", Q), named(f"N({text(A)})", N)
         return frame, middle, build.transpose(frame)

@@ -55,6 +55,7 @@ def words(np: str) -> dict[str, str]:
         "part strictly_lower": f"{np}.tril({{a}}, -1)",
         "part strictly_upper": f"{np}.triu({{a}}, 1)",
         "part sym": "_sym({a})",
+        "padded": "_padded({a}, {rows}, {cols})",
         "part upper": f"{np}.triu({{a}})",
         "product_of": "{A}.prod(-2, keepdims=True)",
         "range_frame": "_range_frame({a}, rtol)",

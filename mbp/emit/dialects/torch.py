@@ -75,6 +75,7 @@ TORCH = Dialect(
         "part strictly_lower": "torch.tril({a}, -1)",
         "part strictly_upper": "torch.triu({a}, 1)",
         "part sym": "_sym({a})",
+        "padded": "_padded({a}, {rows}, {cols})",
         "part upper": "torch.triu({a})",
         "product_of": "{A}.prod(-2, keepdim=True)",
         "range_frame": "_range_frame({a}, rtol)",
