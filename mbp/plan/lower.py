@@ -272,8 +272,8 @@ class Lowering:
     def _letter(self, X: Expr) -> Value:
         """X as one letter of a word, an inverse as one that is applied."""
         terms = self.terms(X)
-        is_letter = len(terms) == 1 and terms[0] == Term(terms[0].word[:1])
-        return terms[0].word[0] if is_letter else self.value(X)
+        word = terms[0].word if len(terms) == 1 and terms[0] == Term(terms[0].word[:1]) else ()
+        return word[0] if word and self.graph.in_full(word) == word else self.value(X)
 
     def _factor_adjoint(self, kept: int, G: Expr, B: Expr, shape: tuple[Dim, Dim]) -> list[Term]:
         """The adjoint of A ⊗ B in A (`kept` 0) or B at each term of G, those formed as one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mbp.expr import build
 from mbp.expr.nodes import Expr
 from mbp.plan.complements import complemented, projected_squares, with_complements, with_squares
+from mbp.plan.determinants import with_determinants
 from mbp.plan.multiples import Multiples
 from mbp.plan.ranges import of_factors
 from mbp.plan.residual import Projected, projected_factors, residual_form, with_residuals
@@ -42,13 +43,15 @@ def spelled(outputs: Mapping[str, Expr], others: Mapping[str, Mapping[str, Expr]
     forward: dict[str, Expr] = {}
     for name, Y in outputs.items():
         without, formed = residual_form(with_squares(Y, squares))
-        forward[name] = multiples.rewritten(without if formed or squares else simplify(Y))
+        least = with_determinants(without if formed or squares else simplify(Y))
+        forward[name] = multiples.rewritten(least)
         residuals |= {multiples.rewritten(R) for R in formed}
     passes: dict[str, dict[str, Expr]] = {}
     for kind, part in {"forward": forward, **others}.items():
         passes[kind] = {}
         for name, e in part.items():
-            factored = multiples.rewritten(with_squares(of_factors(e), squares))
+            least = with_determinants(with_squares(of_factors(e), squares))
+            factored = multiples.rewritten(least)
             passes[kind][name], formed = with_residuals(factored)
             residuals |= formed
     own = tuple(passes["forward"].values())

@@ -693,3 +693,49 @@ def test_only_one_shape_may_save_something():
         U, s = normal(*shape).requires_grad_(), torch.tensor(0.7, dtype=DTYPE, requires_grad=True)
         assert gradcheck(layer, (U, s))
         assert gradgradcheck(layer, (U, s))
+
+
+PUSHED = [
+    "sumsq(sqrtm(F.T @ F + eye(d)) - eye(d))",
+    "tr(sqrtm(F.T @ F + eye(d)) @ sqrtm(X.T @ X + eye(d)))",
+    "tr(logm(F.T @ F + eye(d)) @ logm(X.T @ X + eye(d)))",
+    "tr(expm(F.T @ F / 4) @ expm(X.T @ X / 4))",
+]
+
+
+@pytest.mark.parametrize("text", PUSHED)
+@pytest.mark.parametrize("small", [0.0, 1e-9, 1.0])
+def test_a_wide_factor_may_lose_rank_in_a_function(text, small):
+    layer = compiled(text, **{name: "m d" for name in "FX" if name in text})
+    U, V = torch.linalg.qr(normal(2, 2))[0], torch.linalg.qr(normal(6, 2))[0]
+    F = (U * torch.tensor([1.0, small], dtype=DTYPE)) @ V.mT
+    inputs = [F, normal(2, 6) / 2][: 1 + ("X" in text)]
+    assert gradcheck(layer, [X.requires_grad_() for X in inputs])
+
+
+TWICE = [
+    "norm(F - ones(m, m) @ F / tr(eye(m)))",
+    "norm(F @ F.T - ones(m, m) / tr(eye(m)))",
+    "norm(projector(F) - ones(m, m) / tr(eye(m)))",
+    "logdet(eye(m) + projector(F))",
+]
+
+
+@pytest.mark.parametrize("text", TWICE)
+@pytest.mark.parametrize("shape", [(5, 2), (2, 5)], ids=str)
+def test_derivatives_hold_twice_whichever_side_is_the_larger(text, shape):
+    layer, F = compiled(text, F="m d"), normal(*shape).requires_grad_()
+    assert gradcheck(layer, F)
+    assert gradgradcheck(layer, F)
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (2, 5)], ids=str)
+def test_the_trace_of_a_logarithm_has_no_eigenproblem(shape):
+    text = "tr(logm(F.T @ F + s * eye(d)))"
+    declared = {"F": "m d", "s": "scalar positive"}
+    assert operations(text, **declared)["eigh"] == 0
+    F, s = normal(*shape).requires_grad_(), torch.tensor(0.3, dtype=DTYPE, requires_grad=True)
+    layer = compiled(text, **declared)
+    expected = torch.logdet(F.mT @ F + s * torch.eye(shape[1], dtype=DTYPE))
+    torch.testing.assert_close(layer(F, s), expected)
+    assert gradcheck(layer, (F, s))

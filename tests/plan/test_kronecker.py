@@ -296,3 +296,10 @@ LAYERS = {text: compiled(text, PRODUCTS[text][1]) for text in (
 def test_every_shape_has_the_derivatives_of_the_plain_formula(text, sizes, seed):
     plain, declared = PRODUCTS[text]
     agrees_with_autograd(LAYERS[text], plain, declared, arguments(declared, sizes, seed))
+
+
+def test_a_projector_may_be_a_factor():
+    layer = compiled("tr(kron(projector(F), A))", {"F": "m d", "A": "n n"})
+    F, A = (torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in ((4, 2), (3, 3)))
+    torch.testing.assert_close(layer(F, A), 2 * torch.trace(A))
+    assert gradcheck(layer, (F, A))
