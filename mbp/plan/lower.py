@@ -375,9 +375,10 @@ class Lowering:
         return graph.inner(H, graph.product((*left[1:-1], H, *right[1:-1])))
 
     def _letters(self, factor: Expr) -> Word:
-        """A factor as a word of its own; of a complement the sign is dropped."""
+        """A factor as a word of its own, but for its sign."""
         terms = self.terms(factor)
-        return terms[0].word if len(terms) == 1 else (self.value(factor),)
+        is_word = len(terms) == 1 and abs(terms[0].number) == 1 and not terms[0].scalars
+        return terms[0].word if is_word else (self.value(factor),)
 
     def _diagonal_of(self, A: Expr) -> Value:
         """The diagonal of A as a column; of a product without forming the product."""
