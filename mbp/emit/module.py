@@ -11,21 +11,16 @@ from typing import Any
 
 import sympy as sp
 
-from mbp.definition import Definition
 from mbp.derive.derivation import Derivation
 from mbp.emit.dialect import Dialect
+from mbp.emit.divisors import divisors
 from mbp.emit.printer import Body, Names
 from mbp.errors import MbpError
 from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import (
-    DimSize,
     Expr,
-    Map,
     Named,
-    Number,
     Output,
-    Scale,
-    Sum,
     Var,
     topological,
     variables,
@@ -577,7 +572,7 @@ class ModuleText:
                     actual = f"{left} = {{{dims[left]}}}, {right} = {{{dims[right]}}}"
                     test = f"{dims[left]} {relation} {dims[right]}"
                     found[text] = {"text": text, "test": test, "actual": actual}
-        for size in _divisors(self.layer):
+        for size in divisors(self.layer):
             if not size.free_symbols <= self._dims.keys():
                 continue
             read = {symbol: self._dims[symbol] for symbol in sorted(size.free_symbols, key=str)}
@@ -585,36 +580,6 @@ class ModuleText:
             test = size.xreplace({symbol: sp.Symbol(text) for symbol, text in read.items()})
             found[f"{size}"] = {"text": f"{size} != 0", "test": f"{test} != 0", "actual": actual}
         return list(found.values())
-
-
-def _divisors(layer: Definition) -> list[Dim]:
-    """What a layer divides by, or takes the logarithm of, that is made of its dimensions alone."""
-    sizes = map(_divisor, topological(*layer.outputs.values()))
-    return [size for size in dict.fromkeys(sizes) if size is not None and size.free_symbols]
-
-
-def _divisor(node: Expr) -> Dim | None:
-    match node:
-        case Map(data=("pow",), args=(A, Number(data=(p,)))) if p < 0:
-            return _size(A)
-        case Map(data=("log",), args=(A,)):
-            return _size(A)
-    return None
-
-
-def _size(A: Expr) -> Dim | None:
-    """A number made of dimensions, but for what does not vanish; None for any other expression."""
-    match A:
-        case DimSize(data=(n,)) | Number(data=(n,)):
-            return n
-        case Map(data=("sqrt",), args=(B,)):
-            return _size(B)
-        case Scale(args=args) | Sum(args=args):
-            sizes = [_size(arg) for arg in args]
-            if None in sizes:
-                return None
-            return sp.Add(*sizes) if isinstance(A, Sum) else sp.Mul(*sizes).as_coeff_Mul()[1]
-    return None
 
 
 def _dimension_conditions(node: Output) -> list[tuple[str, str, str]]:

@@ -242,12 +242,8 @@ class Lowering:
                 return self.terms(in_products(node))
             case Frechet():
                 return [Term(self._spectra.function(node))]
-            case Output() if (word := by_classes(node)) is not None:
-                return self.terms(word)
-            case Output() if has_range(node):
-                return [Term(self.ranges.of(node.args[0]).word(node))]
-            case Output() if (defined := expression(node)) is not None:
-                return self.terms(defined)
+            case Output() if (terms := self._output_terms(node)) is not None:
+                return terms
             case Product():
                 return self._product_terms(node)
             case Kron(args=(A, B)):
@@ -375,9 +371,10 @@ class Lowering:
         return graph.inner(H, graph.product((*left[1:-1], H, *right[1:-1])))
 
     def _letters(self, factor: Expr) -> Word:
-        """A factor as a word of its own; of a complement the sign is dropped."""
+        """A factor as a word of its own, but for its sign."""
         terms = self.terms(factor)
-        return terms[0].word if len(terms) == 1 else (self.value(factor),)
+        is_word = len(terms) == 1 and abs(terms[0].number) == 1 and not terms[0].scalars
+        return terms[0].word if is_word else (self.value(factor),)
 
     def _diagonal_of(self, A: Expr) -> Value:
         """The diagonal of A as a column; of a product without forming the product."""
@@ -421,23 +418,27 @@ class Lowering:
 
     # --- decompositions -----------------------------------------------------------
 
-    def _output(self, node: Output) -> Value:
-        graph = self.graph
-        word = by_classes(node)
-        if word is not None:
-            return self.value(word)
+    def _output_terms(self, node: Output) -> list[Term] | None:
+        """The words of an output that class totals, a range or an expression gives."""
+        totals = by_classes(node)
+        if totals is not None:
+            return self.terms(totals)
         if has_range(node):
-            return assembled(graph, [Term(self.ranges.of(node.args[0]).word(node))], node.shape)
+            return [Term(self.ranges.of(node.args[0]).word(node))]
         defined = expression(node)
-        if defined is not None:
-            return self.value(defined)
+        return None if defined is None else self.terms(defined)
+
+    def _output(self, node: Output) -> Value:
+        terms = self._output_terms(node)
+        if terms is not None:
+            return assembled(self.graph, terms, node.shape)
         if is_svd(node) and node.args[0] in self.framed:
             return self._spectra.singular_frame(node.args[0])[position(node) - 1]
         if is_eigh(node) and node.args[0] in self._in_frame_only:
             lam, U = self._spectra.of(node.args[0])
             if U is not None and U.form is Form.MATRIX:
                 return lam if "diagonal" in node.properties else U
-        return called(graph, node, [self.value(arg) for arg in node.args])
+        return called(self.graph, node, [self.value(arg) for arg in node.args])
 
 
 _SQUARES = 2
