@@ -29,7 +29,7 @@ from mbp.expr.text import text
 from mbp.plan.cost import plan_cost
 from mbp.plan.program import Plan, Program
 from mbp.plan.ranks import decides_rank
-from mbp.plan.value import Form, Value
+from mbp.plan.values.value import Form, Value
 from mbp.present.page import Page, page
 from mbp.rulebook import RULEBOOK
 

@@ -27,7 +27,7 @@ from mbp.errors import MbpError
 from mbp.expr import scalar
 from mbp.expr.dims import ONE, Dim
 from mbp.plan.program import Program
-from mbp.plan.value import Form, Value
+from mbp.plan.values.value import Form, Value
 
 _WIDTH = 80
 

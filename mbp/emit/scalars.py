@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import sympy as sp
 
 from mbp.emit.dialect import Dialect
-from mbp.plan.divided import Quotient, softplus_argument
+from mbp.plan.lowering.divided import Quotient, softplus_argument
 
 SUM, TERM, UNARY, POWER, ATOM = range(5)
 """Binding strengths of Python's operators, weakest first."""

@@ -15,9 +15,9 @@ from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr
 from mbp.invariants.infer import declared
 from mbp.plan.cost import LayerCost, plan_cost
-from mbp.plan.kronecker import of_kronecker
+from mbp.plan.definitions.kronecker import of_kronecker
+from mbp.plan.definitions.push_through import Pushed, pushed_through
 from mbp.plan.program import Plan, Wide, planned
-from mbp.plan.push_through import Pushed, pushed_through
 from mbp.plan.sizes import SIDE, representative_sizes
 
 

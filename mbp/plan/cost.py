@@ -9,7 +9,7 @@ import sympy as sp
 
 from mbp.expr.dims import ONE, Dim
 from mbp.plan.program import Plan, Program
-from mbp.plan.value import Form, Value
+from mbp.plan.values.value import Form, Value
 
 _BYTES = 8  # of a float64
 

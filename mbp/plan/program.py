@@ -15,19 +15,19 @@ from mbp.expr.nodes import Expr, Output, Var
 from mbp.expr.nodes import topological as expressions_below
 from mbp.invariants.infer import declared
 from mbp.invariants.vocabulary import VOCABULARY
-from mbp.plan.calls import is_svd
-from mbp.plan.gaps import split
-from mbp.plan.graph import Graph
-from mbp.plan.lower import Lowering
-from mbp.plan.norms import norms_of
-from mbp.plan.passes import spelled
+from mbp.plan.finishing.scaling import with_doubled_parts, with_sunken_factors
+from mbp.plan.finishing.storage import with_narrow_products_turned, with_products_as_read
+from mbp.plan.finishing.thin_sums import with_joined_factors
+from mbp.plan.lowering.calls import is_svd
+from mbp.plan.lowering.lower import Lowering
+from mbp.plan.lowering.norms import norms_of
 from mbp.plan.ranks import compared_ranges, decides_rank, factors_among, has_frame, ranked
 from mbp.plan.saving import saved_values
-from mbp.plan.scaling import with_doubled_parts, with_sunken_factors
 from mbp.plan.sizes import representative_sizes
-from mbp.plan.storage import with_narrow_products_turned, with_products_as_read
-from mbp.plan.thin_sums import with_joined_factors
-from mbp.plan.value import Form, Value, topological
+from mbp.plan.spelling.gaps import split
+from mbp.plan.spelling.passes import spelled
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.value import Form, Value, topological
 from mbp.simplify import simplify
 
 

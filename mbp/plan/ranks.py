@@ -9,9 +9,9 @@ import sympy as sp
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Number, Output, Product
 from mbp.invariants.infer import is_palindrome
-from mbp.plan.complements import is_range, is_square
-from mbp.plan.graph import Graph
-from mbp.plan.value import Value, topological
+from mbp.plan.spelling.complements import is_range, is_square
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.value import Value, topological
 from mbp.simplify import simplify
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mbp.plan.value import Form, Value
+from mbp.plan.values.value import Form, Value
 
 _VIEWS = (
     "transpose", "reshape", "as_column", "as_diagonal", "column", "ones", "zeros", "eye", "number",

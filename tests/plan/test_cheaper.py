@@ -15,10 +15,10 @@ from mbp.layers import registry
 from mbp.numeric.evaluate import evaluate
 from mbp.plan.choice import layer_cost, plan
 from mbp.plan.cost import plan_cost
-from mbp.plan.graph import Graph
-from mbp.plan.low_rank import low_rank
-from mbp.plan.push_through import pushed_through
-from mbp.plan.value import Form
+from mbp.plan.definitions.push_through import pushed_through
+from mbp.plan.lowering.low_rank import low_rank
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.value import Form
 
 torch.manual_seed(0)
 DTYPE = torch.float64

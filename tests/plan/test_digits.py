@@ -8,7 +8,7 @@ from mbp.api import one_off_layer, parse
 from mbp.emit import emit_text, load
 from mbp.expr.dims import dim
 from mbp.plan.choice import plan
-from mbp.plan.ranges import of_factors
+from mbp.plan.lowering.ranges import of_factors
 
 DTYPE = torch.float64
 WITH_DIGITS = 60

@@ -12,7 +12,7 @@ from mbp.emit.scalars import scalar_piece
 from mbp.emit.text import helpers
 from mbp.errors import MbpError
 from mbp.expr.scalar import X, derivative, parse_scalar
-from mbp.plan import divided
+from mbp.plan.lowering import divided
 
 FUNCTIONS = {
     "log": "positive",

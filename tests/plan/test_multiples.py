@@ -8,7 +8,7 @@ from mbp.api import parse
 from mbp.expr import build, scalar
 from mbp.expr.nodes import Det, Frechet, Inverse, LogDet, topological
 from mbp.numeric.evaluate import evaluate
-from mbp.plan.multiples import Multiples
+from mbp.plan.spelling.multiples import Multiples
 
 DECLARED = {"P": "n n positive_definite", "Q": "n n positive_definite", "s": "scalar positive"}
 OTHERS = ["-6 * s * Q - 3 * P", "P / 2 + s * Q", "-(P + 2 * s * Q)", "P + 2 * s * Q"]

@@ -10,7 +10,7 @@ import sympy as sp
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Map, Number, topological
 from mbp.invariants.infer import is_
-from mbp.plan.complements import is_square, ratio
+from mbp.plan.spelling.complements import is_square, ratio
 from mbp.simplify import normal, simplify
 
 

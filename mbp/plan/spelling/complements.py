@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Eye, Inner, Number, Output, Product, Sum, fold, topological
-from mbp.plan.ranges import projects
+from mbp.plan.lowering.ranges import projects
 from mbp.simplify import normal, simplify
 
 Letters = tuple[Expr, ...]

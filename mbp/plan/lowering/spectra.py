@@ -12,12 +12,12 @@ from mbp.expr import build, scalar
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Eye, Frechet, Inverse, Kron, Product, Scale, Sum
 from mbp.invariants.infer import is_
-from mbp.plan import divided
-from mbp.plan.graph import Graph
-from mbp.plan.kronecker import kronecker_sum
-from mbp.plan.operands import Operands
-from mbp.plan.sums import Term, assembled
-from mbp.plan.value import Form, Value, Word
+from mbp.plan.definitions.kronecker import kronecker_sum
+from mbp.plan.lowering import divided
+from mbp.plan.lowering.operands import Operands
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.sums import Term, assembled
+from mbp.plan.values.value import Form, Value, Word
 
 
 class Spectrum(NamedTuple):

@@ -45,20 +45,20 @@ from mbp.expr.nodes import (
     topological,
 )
 from mbp.invariants.infer import declared, is_
-from mbp.plan.calls import called, expression, is_eigh, is_svd, position
-from mbp.plan.complements import complement, is_range
-from mbp.plan.factor_adjoint import FactorAdjoint
-from mbp.plan.graph import Graph
-from mbp.plan.inverses import Inverses
-from mbp.plan.kernels import kernel
-from mbp.plan.norms import norm_power
-from mbp.plan.passes import Passes
-from mbp.plan.powers import in_powers_only, in_products, integer_power, is_cheap_along
-from mbp.plan.ranges import Ranges, by_classes, has_range, projects
-from mbp.plan.residual import by_residuals
-from mbp.plan.spectra import Spectra
-from mbp.plan.sums import Term, assembled, pays_to_distribute, with_diagonals_gathered
-from mbp.plan.value import APPLIED_SQUARE, Form, Value, Word
+from mbp.plan.lowering.calls import called, expression, is_eigh, is_svd, position
+from mbp.plan.lowering.inverses import Inverses
+from mbp.plan.lowering.kernels import kernel
+from mbp.plan.lowering.norms import norm_power
+from mbp.plan.lowering.powers import in_powers_only, in_products, integer_power, is_cheap_along
+from mbp.plan.lowering.ranges import Ranges, by_classes, has_range, projects
+from mbp.plan.lowering.spectra import Spectra
+from mbp.plan.spelling.complements import complement, is_range
+from mbp.plan.spelling.passes import Passes
+from mbp.plan.spelling.residual import by_residuals
+from mbp.plan.values.factor_adjoint import FactorAdjoint
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.sums import Term, assembled, pays_to_distribute, with_diagonals_gathered
+from mbp.plan.values.value import APPLIED_SQUARE, Form, Value, Word
 
 
 class Lowering:

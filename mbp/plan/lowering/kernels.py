@@ -8,8 +8,8 @@ import sympy as sp
 
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import I, J, Kernel, both, col, row
-from mbp.plan.graph import Graph
-from mbp.plan.value import Value
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.value import Value
 
 Symbols = Mapping[sp.Symbol, Value]
 """What stands for the symbols of an entry: columns for rows, rows for columns."""

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 import sympy as sp
 
 from mbp.expr.dims import ONE, Dim
-from mbp.plan.value import APPLIED, Form, Value, Word
+from mbp.plan.values.value import APPLIED, Form, Value, Word
 
 _OTHER = {"sym": "skew", "skew": "sym"}
 

@@ -25,14 +25,14 @@ from mbp.expr.nodes import (
 )
 from mbp.expr.text import text
 from mbp.invariants.infer import is_
-from mbp.plan.graph import Graph
-from mbp.plan.kronecker import has_factor_frame
-from mbp.plan.low_rank import LowRank, low_rank
-from mbp.plan.operands import Operands
-from mbp.plan.ranges import Ranges, by_classes, has_range, projects
-from mbp.plan.spectra import Spectra
-from mbp.plan.sums import without_identities
-from mbp.plan.value import Form, Value, Word
+from mbp.plan.definitions.kronecker import has_factor_frame
+from mbp.plan.lowering.low_rank import LowRank, low_rank
+from mbp.plan.lowering.operands import Operands
+from mbp.plan.lowering.ranges import Ranges, by_classes, has_range, projects
+from mbp.plan.lowering.spectra import Spectra
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.sums import without_identities
+from mbp.plan.values.value import Form, Value, Word
 
 
 class Inverses:

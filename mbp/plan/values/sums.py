@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import sympy as sp
 
 from mbp.expr.dims import Dim
-from mbp.plan.algebra import by_rank, numbered
-from mbp.plan.graph import Graph
-from mbp.plan.value import APPLIED, Form, Value, Word
+from mbp.plan.values.algebra import by_rank, numbered
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.value import APPLIED, Form, Value, Word
 
 
 @dataclass(frozen=True)

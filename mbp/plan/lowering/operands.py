@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from mbp.expr.nodes import Expr, Var
-from mbp.plan.sums import Term
-from mbp.plan.value import Value
+from mbp.plan.values.sums import Term
+from mbp.plan.values.value import Value
 
 
 class Operands(Protocol):

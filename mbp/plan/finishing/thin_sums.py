@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import sympy as sp
 
 from mbp.expr.dims import ONE
-from mbp.plan.graph import Graph
-from mbp.plan.value import Form, Value, shared, topological
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.value import Form, Value, shared, topological
 
 
 def with_joined_factors(graph: Graph, programs: Sequence[Sequence[Value]]) -> dict[Value, Value]:

@@ -5,8 +5,8 @@ A matrix of nq rows is n blocks of q rows; row (j, b) of it is row b of block j.
 
 from __future__ import annotations
 
-from mbp.plan.algebra import Algebra
-from mbp.plan.value import Form, Value, Word
+from mbp.plan.values.algebra import Algebra
+from mbp.plan.values.value import Form, Value, Word
 
 
 def applied(graph: Algebra, K: Value, X: Value) -> Value:

@@ -10,9 +10,9 @@ from operator import attrgetter
 import sympy as sp
 
 from mbp.expr.dims import ONE
-from mbp.plan import blocks
-from mbp.plan.algebra import Algebra, by_rank
-from mbp.plan.value import APPLIED_SQUARE, Form, Value, Word
+from mbp.plan.values import blocks
+from mbp.plan.values.algebra import Algebra, by_rank
+from mbp.plan.values.value import APPLIED_SQUARE, Form, Value, Word
 
 
 class Graph(Algebra):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mbp.expr.dims import ONE
-from mbp.plan.graph import Graph
-from mbp.plan.value import Value, topological
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.value import Value, topological
 
 
 def with_narrow_products_turned(

@@ -11,8 +11,8 @@ from mbp.expr import build
 from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr, Output
 from mbp.invariants.infer import is_
-from mbp.plan.graph import Graph
-from mbp.plan.value import Form, Value
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.value import Form, Value
 from mbp.rulebook import RULEBOOK, Forward, bind_dims
 
 

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 from mbp.expr import build
 from mbp.expr.nodes import Expr
-from mbp.plan.complements import complemented, projected_squares, with_complements, with_squares
-from mbp.plan.determinants import with_determinants
-from mbp.plan.multiples import Multiples
-from mbp.plan.ranges import of_factors
-from mbp.plan.residual import Projected, projected_factors, residual_form, with_residuals
+from mbp.plan.lowering.ranges import of_factors
+from mbp.plan.spelling.complements import (
+    complemented,
+    projected_squares,
+    with_complements,
+    with_squares,
+)
+from mbp.plan.spelling.determinants import with_determinants
+from mbp.plan.spelling.multiples import Multiples
+from mbp.plan.spelling.residual import Projected, projected_factors, residual_form, with_residuals
 from mbp.simplify import simplify
 
 

@@ -13,9 +13,9 @@ from mbp.expr.dims import ONE, Dim
 from mbp.expr.nodes import Expr, Output, Product, Sum, Var, fold, topological
 from mbp.expr.text import text
 from mbp.invariants.infer import is_
-from mbp.plan.graph import Graph, Spelling
-from mbp.plan.operands import Operands
-from mbp.plan.value import Form, Value, Word
+from mbp.plan.lowering.operands import Operands
+from mbp.plan.values.graph import Graph, Spelling
+from mbp.plan.values.value import Form, Value, Word
 from mbp.rulebook import RULEBOOK
 from mbp.simplify import normal, readable
 

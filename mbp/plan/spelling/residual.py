@@ -8,7 +8,7 @@ from itertools import takewhile
 from mbp.expr import build
 from mbp.expr.nodes import Expr, Inner, Number, Output, Product, Sum, Trace, fold, topological
 from mbp.invariants.infer import is_, is_palindrome
-from mbp.plan.complements import complement_of, is_range
+from mbp.plan.spelling.complements import complement_of, is_range
 from mbp.simplify import normal, simplify
 
 Projected = Mapping[Expr, Mapping[tuple[Expr, ...], None]]

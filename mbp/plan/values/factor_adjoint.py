@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mbp.expr.dims import Dim
-from mbp.plan.blocks import across_blocks, cost_across, cost_within, within_blocks
-from mbp.plan.graph import Graph
-from mbp.plan.sums import without_identities
-from mbp.plan.value import Form, Value, Word
+from mbp.plan.values.blocks import across_blocks, cost_across, cost_within, within_blocks
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.sums import without_identities
+from mbp.plan.values.value import Form, Value, Word
 
 _ACTIONS = (within_blocks, cost_within), (across_blocks, cost_across)
 """How the other factor acts on blocks, and what that costs, by the place of the kept factor."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import sympy as sp
 
-from mbp.plan.graph import Graph
-from mbp.plan.value import Form, Value, shared, topological
+from mbp.plan.values.graph import Graph
+from mbp.plan.values.value import Form, Value, shared, topological
 
 
 def with_sunken_factors(graph: Graph, programs: Sequence[Sequence[Value]]) -> dict[Value, Value]:

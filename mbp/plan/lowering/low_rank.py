@@ -15,7 +15,7 @@ from mbp.expr import build
 from mbp.expr.dims import ONE
 from mbp.expr.nodes import Expr, Eye, Ones, Output, Part, Product, Scale, Sum, Transpose
 from mbp.invariants.infer import is_
-from mbp.plan.graph import Graph
+from mbp.plan.values.graph import Graph
 
 Frame = Callable[[Output], tuple[Expr, ...]]
 """The factors of an output through its rank, such as Q, N, Qᵀ of a projector; else itself."""

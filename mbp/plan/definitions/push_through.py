@@ -22,8 +22,8 @@ from mbp.expr.nodes import (
     fold,
     topological,
 )  # fmt: skip
-from mbp.plan.gram import Gram, as_gram, letters, mirrored
-from mbp.plan.powers import is_of_inverse
+from mbp.plan.definitions.gram import Gram, as_gram, letters, mirrored
+from mbp.plan.lowering.powers import is_of_inverse
 from mbp.simplify import simplify
 
 

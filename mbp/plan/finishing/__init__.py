@@ -1,0 +1,1 @@
+"""Passes over the finished values: thin sums joined, factors moved, storage chosen."""

@@ -1,0 +1,1 @@
+"""The expressions of each pass, spelled so that nothing cancels or is factored twice."""
