@@ -80,8 +80,8 @@ def scalar_piece(g: sp.Expr, names: Mapping[sp.Symbol, str], dialect: Dialect) -
             return names[g], ATOM
         if g.is_Symbol:
             return g.name, ATOM
-        if g.is_number and not g.has(sp.Function):
-            return number_piece(g)
+        if g.is_number:
+            return number_piece(g.evalf(17) if g.has(sp.Function) else g)
         if isinstance(g, sp.Lambda):
             if isinstance(g.expr, Quotient) and g.expr.args == g.variables:
                 return dialect.function(type(g.expr).__name__).removesuffix("({})"), ATOM

@@ -1,5 +1,6 @@
 """Plans that change what is computed have the same values and derivatives, and cost less."""
 
+import math
 from collections import Counter
 from functools import cache
 
@@ -739,3 +740,28 @@ def test_the_trace_of_a_logarithm_has_no_eigenproblem(shape):
     expected = torch.logdet(F.mT @ F + s * torch.eye(shape[1], dtype=DTYPE))
     torch.testing.assert_close(layer(F, s), expected)
     assert gradcheck(layer, (F, s))
+
+
+OF_CLASSES = {
+    "projector(E) @ F": lambda E, F: E @ torch.linalg.pinv(E) @ F,
+    "pinv(E) @ F": lambda E, F: torch.linalg.pinv(E) @ F,
+    "tr(F.T @ (eye(m) - projector(E)) @ F)":
+        lambda E, F: (F - E @ torch.linalg.pinv(E) @ F).mul(F).sum(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", OF_CLASSES)
+@pytest.mark.parametrize("classes", [[0, 0, 1, 2, 2], [0, 0, 2, 2, 0]], ids=str)
+def test_a_class_of_a_partition_may_be_empty(text, classes):
+    layer = compiled(text, E="m k partition", F="m d")
+    E = torch.nn.functional.one_hot(torch.tensor(classes), 3).to(DTYPE)
+    F = normal(5, 2).requires_grad_()
+    torch.testing.assert_close(layer(E, F), OF_CLASSES[text](E, F))
+    assert gradcheck(lambda F: layer(E, F), F)
+
+
+def test_a_function_may_have_constants_that_are_functions_of_numbers():
+    layer = compiled('matfun("log(2)*x + exp(x)", S)', S="n n symmetric")
+    S = normal(3, 3)
+    S = S + S.mT
+    torch.testing.assert_close(layer(S), math.log(2) * S + torch.linalg.matrix_exp(S))

@@ -196,7 +196,17 @@ def by_classes(node: Output) -> Expr | None:
         return None
     word = normal(node)
     outputs = (A for A in topological(word) if isinstance(A, Output))
-    return None if any(map(has_range, outputs)) else word
+    return None if any(map(has_range, outputs)) else _for_empty_classes(word, E)
+
+
+def _for_empty_classes(word: Expr, E: Expr) -> Expr:
+    """The word with 1/n for n rows in a class and 1 for none, where E has a column of zeros."""
+    one = build.ones(E.cols, 1)
+    rows = build.matmul(build.transpose(E), build.ones(E.rows, 1))
+    at_least_one = build.add(one, build.apply("relu", build.subtract(rows, one)))
+    inverse = build.number(-1)
+    counted = {build.power(rows, inverse): build.power(at_least_one, inverse)}
+    return build.substitute(word, counted)
 
 
 def has_range(node: Output) -> bool:
