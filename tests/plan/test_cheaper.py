@@ -745,9 +745,7 @@ def test_the_trace_of_a_logarithm_has_no_eigenproblem(shape):
 OF_CLASSES = {
     "projector(E) @ F": lambda E, F: E @ torch.linalg.pinv(E) @ F,
     "pinv(E) @ F": lambda E, F: torch.linalg.pinv(E) @ F,
-    "tr(F.T @ (eye(m) - projector(E)) @ F)":
-        lambda E, F: (F - E @ torch.linalg.pinv(E) @ F).mul(F).sum(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", OF_CLASSES)
