@@ -742,19 +742,19 @@ def test_the_trace_of_a_logarithm_has_no_eigenproblem(shape):
     assert gradcheck(layer, (F, s))
 
 
-OF_CLASSES = {
+WITH_EMPTY_CLASSES = {
     "projector(E) @ F": lambda E, F: E @ torch.linalg.pinv(E) @ F,
     "pinv(E) @ F": lambda E, F: torch.linalg.pinv(E) @ F,
 }
 
 
-@pytest.mark.parametrize("text", OF_CLASSES)
+@pytest.mark.parametrize("text", WITH_EMPTY_CLASSES)
 @pytest.mark.parametrize("classes", [[0, 0, 1, 2, 2], [0, 0, 2, 2, 0]], ids=str)
 def test_a_class_of_a_partition_may_be_empty(text, classes):
     layer = compiled(text, E="m k partition", F="m d")
     E = torch.nn.functional.one_hot(torch.tensor(classes), 3).to(DTYPE)
     F = normal(5, 2).requires_grad_()
-    torch.testing.assert_close(layer(E, F), OF_CLASSES[text](E, F))
+    torch.testing.assert_close(layer(E, F), WITH_EMPTY_CLASSES[text](E, F))
     assert gradcheck(lambda F: layer(E, F), F)
 
 
