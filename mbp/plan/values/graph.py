@@ -348,7 +348,9 @@ class Graph(Algebra):
         k = self.size(word[cut].rows)
         forms = (left.form, right.form)
         form = Form.MATRIX
-        if Form.PINV in forms:
+        if forms == _PLAIN and left.letter is None and right.letter is None:
+            cost = 2.0 * r * k * c
+        elif Form.PINV in forms:
             cost = 6.0 * r * k * c if _fits(left.letter, right.letter) else math.inf
         elif forms == (Form.DIAGONAL, Form.DIAGONAL):
             cost, form = float(k), Form.DIAGONAL
@@ -484,6 +486,7 @@ class Graph(Algebra):
         return self.solve_by_lu(A, B, transposed)
 
 
+_PLAIN = (Form.MATRIX, Form.MATRIX)
 _cost_of = attrgetter("cost")
 
 _THROUGH_RANK = Form.LOW_RANK_INVERSE, Form.COMPLEMENT
