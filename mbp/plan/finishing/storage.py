@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mbp.expr.dims import ONE
 from mbp.plan.values.graph import Graph
@@ -20,16 +20,7 @@ def with_narrow_products_turned(
     """
     results = [result for program in programs for result in program]
     by_rows = _entry_by_entry(results)
-    new: dict[Value, Value] = {}
-    for v in topological(results):
-        args = tuple(new[arg] for arg in v.args)
-        if v.op == "transpose":
-            new[v] = graph.transpose(args[0])
-        elif v.op == "matmul" and v not in by_rows and _is_narrow(graph, v):
-            new[v] = _turned(graph, v, args)
-        else:
-            new[v] = graph.rebuilt(v, args)
-    return new
+    return _with_turned(graph, results, lambda v: v not in by_rows and _is_narrow(graph, v))
 
 
 def with_products_as_read(
@@ -41,16 +32,21 @@ def with_products_as_read(
     to six times as long. A program is given by its results.
     """
     results = [result for program in programs for result in program]
-    values = list(topological(results))
-    read_as_is = set(results).union(
-        arg for v in values if v.op != "transpose" for arg in v.args
-    )
+    readers = (v for v in topological(results) if v.op != "transpose")
+    read_as_is = set(results).union(*(v.args for v in readers))
+    return _with_turned(graph, results, lambda v: v not in read_as_is and _is_tall(graph, v))
+
+
+def _with_turned(
+    graph: Graph, results: Sequence[Value], is_turned: Callable[[Value], bool]
+) -> dict[Value, Value]:
+    """What stands for each value below `results` once the products that ask for it are turned."""
     new: dict[Value, Value] = {}
-    for v in values:
+    for v in topological(results):
         args = tuple(new[arg] for arg in v.args)
         if v.op == "transpose":
             new[v] = graph.transpose(args[0])
-        elif v.op == "matmul" and v not in read_as_is and _is_tall(graph, v):
+        elif v.op == "matmul" and is_turned(v):
             new[v] = _turned(graph, v, args)
         else:
             new[v] = graph.rebuilt(v, args)
