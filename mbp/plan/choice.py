@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import sympy as sp
 
+from mbp.definition import Definition
 from mbp.derive.derivation import Derivation
 from mbp.derive.deriver import derive
 from mbp.derive.deriver import second as derive_second
@@ -34,10 +35,13 @@ def plan(
     LU factorization. Raises MbpError for an expression that no target computes.
     """
     found = _as_defined(derivation, second, sizes, has_lu)
+    pushed = pushed_through(derivation.definition)
+    if pushed is not None and _is_of_vectors(pushed):
+        found, pushed = _through_vectors(found, pushed, sizes, has_lu), None
     if sizes is not None:
         return found
     at = representative_sizes(derivation)
-    wide = _by_definition(derivation, has_lu)
+    wide = None if pushed is None else _by_definition(derivation, pushed, has_lu)
     if wide is None:
         wide = _by_order(found, derivation, at, has_lu)
     elif _are_wide(wide.shapes, at):  # `found` then never runs for the sizes that it is ordered at
@@ -64,15 +68,18 @@ def _as_defined(
     has_lu: bool,
 ) -> Plan:
     """The programs of the definition as it stands, Kronecker products aside."""
-    found = None
     cheaper = of_kronecker(derivation.definition)
-    if cheaper is not derivation.definition:
-        other = derive(cheaper)
-        if set(other.gradients) == set(derivation.gradients):
-            found = planned(other, second and derive_second(other), sizes, has_lu)
-            found = replace(found, derivation=derivation, second_derivation=second)
-    found = found or planned(derivation, second, sizes, has_lu)
-    return _through_vectors(found, sizes, has_lu) or found
+    other = None if cheaper is derivation.definition else _derived(cheaper, derivation)
+    if other is None:
+        return planned(derivation, second, sizes, has_lu)
+    found = planned(other, second and derive_second(other), sizes, has_lu)
+    return replace(found, derivation=derivation, second_derivation=second)
+
+
+def _derived(definition: Definition, derivation: Derivation) -> Derivation | None:
+    """The derivation of another definition of the map, if the same inputs have a gradient."""
+    other = derive(definition)
+    return other if set(other.gradients) == set(derivation.gradients) else None
 
 
 def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -> LayerCost:
@@ -88,18 +95,17 @@ def layer_cost(derivation: Derivation, sizes: Mapping[str, int] | None = None) -
     return plan_cost(plan(derivation, None, sizes) if sizes else found)
 
 
-def _through_vectors(found: Plan, sizes: Mapping[str, int] | None, has_lu: bool) -> Plan | None:
+def _through_vectors(
+    found: Plan, pushed: Pushed, sizes: Mapping[str, int] | None, has_lu: bool
+) -> Plan:
     """The plan with functions of x xᵀ + εI taken through xᵀx, which no shape makes larger.
 
     Second derivatives are those of the definition as given.
     """
     derivation = found.derivation
-    pushed = pushed_through(derivation.definition)
-    if pushed is None or not _is_of_vectors(pushed):
-        return None
-    other = derive(pushed.definition)
-    if set(other.gradients) != set(derivation.gradients):
-        return None
+    other = _derived(pushed.definition, derivation)
+    if other is None:
+        return found
     return replace(
         planned(other, None, sizes, has_lu),
         derivation=derivation,
@@ -116,14 +122,10 @@ def _is_of_vectors(pushed: Pushed) -> bool:
     return all(rows == ONE for rows, _ in pushed.shapes)
 
 
-def _by_definition(derivation: Derivation, has_lu: bool) -> Wide | None:
+def _by_definition(derivation: Derivation, pushed: Pushed, has_lu: bool) -> Wide | None:
     """The plan for inputs of the other shape, where another definition of the map is cheaper."""
-    pushed = pushed_through(derivation.definition)
-    if pushed is None or _is_of_vectors(pushed):
-        return None
-    definition = of_kronecker(pushed.definition)
-    other = derive(definition)
-    if set(other.gradients) != set(derivation.gradients):
+    other = _derived(of_kronecker(pushed.definition), derivation)
+    if other is None:
         return None
     # The other definition may hide that something does not vary.
     other = replace(
