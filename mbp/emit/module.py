@@ -17,14 +17,7 @@ from mbp.emit.divisors import divisors
 from mbp.emit.printer import Body, Names
 from mbp.errors import MbpError
 from mbp.expr.dims import ONE, Dim
-from mbp.expr.nodes import (
-    Expr,
-    Named,
-    Output,
-    Var,
-    topological,
-    variables,
-)
+from mbp.expr.nodes import Expr, Named, Output, Var, topological, variables
 from mbp.expr.text import text
 from mbp.plan.cost import plan_cost
 from mbp.plan.program import Plan, Program
@@ -651,7 +644,7 @@ def _where(shown: Page, said: str) -> list[str]:
     """What the names that occur in `said`, or in each other, stand for."""
     outputs = shown.definition.outputs
     entries: list[tuple[tuple[str, ...], str]] = []
-    for letter, node in {**shown.letters, **shown.intermediates}.items():
+    for letter, node in shown.abbreviations.items():
         entries.append(((letter,), f"{letter} = {shown.spelled(node, text)}"))
     for call in shown.calls:
         if not any(name in outputs for name in call.names):

@@ -144,8 +144,8 @@ def _results(shown: Page) -> Iterator[Part]:
 
 
 def _where(shown: Page) -> Part:
-    letters = {**shown.letters, **shown.intermediates}
-    rows = [Line(letter(name), shown.spelled(A, latex)) for name, A in letters.items()]
+    told = shown.abbreviations.items()
+    rows = [Line(letter(name), shown.spelled(A, latex)) for name, A in told]
     for call in shown.calls:
         names = r",\ ".join(map(letter, call.names))
         kinds = "; ".join(

@@ -164,9 +164,10 @@ class Page:
         return printed(node, {A: name for A, name in self.names.items() if A is not node})
 
     @property
-    def intermediates(self) -> dict[str, Named]:
-        """What the layer, its variation and its gradients are told in, by name."""
-        return {name: node for name, node in self.where.items() if isinstance(node, Named)}
+    def abbreviations(self) -> dict[str, Expr]:
+        """The letters of the proof and the named intermediates, with what each stands for."""
+        named = {name: node for name, node in self.where.items() if isinstance(node, Named)}
+        return {**self.letters, **named}
 
     @property
     def calls(self) -> tuple[Call, ...]:

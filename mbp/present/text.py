@@ -138,8 +138,8 @@ def _where(shown: Page) -> Iterator[str]:
     if not shown.where and not shown.letters:
         return
     yield "where"
-    letters = {**shown.letters, **shown.intermediates}
-    rows = [(letter, shown.spelled(node, text)) for letter, node in letters.items()]
+    told = shown.abbreviations.items()
+    rows = [(letter, shown.spelled(node, text)) for letter, node in told]
     for call in shown.calls:
         kinds = "; ".join(
             f"{name}: {' '.join(node.properties) or 'general'}"
